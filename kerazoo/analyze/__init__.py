@@ -1,0 +1,92 @@
+"""What each layer of a model costs."""
+import dataclasses
+import math
+
+from kerazoo.callable_module import make_callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One layer: its name, kind, output shape without the batch, parameters and multiply-accumulates."""
+
+    name: str
+    kind: str
+    output_shape: tuple
+    parameters: int
+    trainable: int
+    macs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Analysis:
+    """The layers of a model and their totals; `str()` is a table for the terminal."""
+
+    name: str
+    rows: list
+
+    @property
+    def parameters(self):
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable(self):
+        return sum(row.trainable for row in self.rows)
+
+    @property
+    def macs(self):
+        return sum(row.macs for row in self.rows)
+
+    def __str__(self):
+        cells = [("layer", "kind", "output", "parameters", "MACs")] + [
+            (row.name, row.kind, " x ".join("?" if side is None else str(side) for side in row.output_shape),
+             f"{row.parameters:,}" if row.parameters else "", f"{row.macs:,}" if row.macs else "")
+            for row in self.rows
+        ]
+        widths = [max(len(line[column]) for line in cells) for column in range(5)]
+        lines = [
+            "  ".join(cell.ljust(width) if column < 3 else cell.rjust(width)
+                      for column, (cell, width) in enumerate(zip(line, widths))).rstrip()
+            for line in cells
+        ]
+        rule = "-" * max(map(len, lines))
+        total = (f"{self.name}: {self.trainable:,} trainable parameters, {self.parameters - self.trainable:,} others, "
+                 f"{self.macs / 1e9:.4g} GMACs an image")
+        return "\n".join([lines[0], rule, *lines[1:], rule, total])
+
+
+def analyze(model):
+    """Count each layer's parameters and multiply-accumulates.
+
+    Args:
+        model: a built functional `keras.Model` on images, (batch, height, width, channels), of fixed size.
+
+    Returns:
+        An `Analysis`: its `rows`, and `parameters`, `trainable` and `macs` in total. Multiply-accumulates are those of
+        convolutions and dense layers for one image, without biases, as the papers count them.
+
+    Raises:
+        ValueError: if the model is not functional, or its image size is not fixed.
+
+    Example:
+        >>> print(kerazoo.analyze(kerazoo.lenet5()))
+    """
+    if not hasattr(model, "layers") or not getattr(model, "inputs", None):
+        raise ValueError(f"analyze takes a built functional keras.Model; got {model!r}.")
+    if any(None in tensor.shape[1:] for tensor in model.inputs):
+        raise ValueError(
+            f"analyze needs a fixed image size; {model.name} takes {model.inputs[0].shape[1:]}. Build it with an "
+            "input_shape without None."
+        )
+    return Analysis(model.name, [row(layer) for layer in model.layers])
+
+
+def row(layer):
+    count = lambda weights: sum(math.prod(weight.shape) for weight in weights)
+    shape = tuple(layer.output.shape[1:])
+    kernel = getattr(layer, "kernel", None)
+    # Every weight of a convolution's kernel works once at each output position; of a dense layer's, once.
+    macs = math.prod(kernel.shape) * math.prod(shape[:-1]) if kernel is not None else 0
+    return Row(layer.name, type(layer).__name__, shape, count(layer.weights), count(layer.trainable_weights), macs)
+
+
+make_callable(__name__, analyze)

@@ -1,0 +1,262 @@
+"""What every augmentation layer has in common: its inputs, its dtypes and its seeds."""
+
+import numbers
+import sys
+
+import keras
+import numpy as np
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+class AugmentationLayer(keras.layers.Layer):
+    """Base class of the augmentation layers.
+
+    A layer takes images, ``(batch, height, width, channels)`` or one ``(height, width, channels)``, with pixels from
+    0 to 255, or a dictionary ``{"images": ..., "labels": ...}``, and returns the same structure. uint8 comes back as
+    uint8, rounded and clipped; a float dtype comes back as it was. In between, numbers are float32, whatever the
+    global dtype policy says. Every image of a batch gets draws of its own.
+
+    It works inside a model, inside ``tf.data.Dataset.map`` and by hand on arrays. Under the JAX and PyTorch backends,
+    ``Dataset.map`` runs it eagerly through ``tf.numpy_function``; that works, but it is not the fast way.
+
+    Calling a layer takes two options besides its inputs:
+
+    - ``training``: True by default, as in Keras's own augmentation layers. With False the inputs come back untouched.
+    - ``seed``: a pair of integers, or an int32 tensor of shape (2,). The result then depends on inputs and seed alone.
+      Without it, the layer draws from its own ``keras.random.SeedGenerator``.
+
+    The numbers drawn depend on the seed and on the image's place in its batch, and are the same on every backend,
+    compiled or not. With one call-time seed, two layers draw the same numbers: give each its own.
+
+    A subclass implements ``augment(images, labels, seed)``. It gets a batch (the dtype as it came), labels or None,
+    and the seed of this call, an int32 tensor of shape (2,), for ``kerazoo.augment.draws``. It returns images (any
+    dtype, still 0 to 255) and labels.
+
+    Args:
+        seed: integer from 0 to 2**31 - 1, the start of the layer's own random sequence; None: a different one each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if inputs are neither images nor such a dictionary, or if an argument is out of its range.
+
+    Example:
+        >>> layer = kerazoo.augment.RandomAffine(rotation=15, seed=1)
+        >>> images = layer(images)
+        >>> dataset = dataset.map(lambda image, label: (layer(image), label))
+    """
+
+    def __init__(self, seed=None, name=None):
+        # Pixels must not be cast to float16 or bfloat16 by a mixed policy: bfloat16 has no room for 256 levels.
+        super().__init__(name=name, dtype="float32", autocast=False)
+        if seed is not None and (
+            isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or not 0 <= seed < 2**31
+        ):
+            raise ValueError(f"seed: received {seed!r}, wanted an integer from 0 to 2**31 - 1, or None.")
+        self.seed = None if seed is None else int(seed)
+        self.generator = keras.random.SeedGenerator(self.seed)
+        self.built = True
+
+    def augment(self, images, labels, seed):
+        raise NotImplementedError(f"{type(self).__name__} must implement augment(images, labels, seed).")
+
+    def label_spec(self, labels):
+        """The shape and dtype of the labels that come out in training, from those that go in."""
+        return labels
+
+    def check_labels(self, labels, images):
+        """Raises a ValueError if the layer cannot use these labels. Most layers never look at them."""
+
+    def __call__(self, inputs, **kwargs):
+        inputs = self._check(_to_arrays(inputs))
+        if isinstance(kwargs.get("seed"), (tuple, list, np.ndarray)):
+            kwargs["seed"] = _check_seed(kwargs["seed"])
+        if _is_foreign_graph(inputs["images"] if isinstance(inputs, dict) else inputs):
+            return self._through_numpy(inputs, **kwargs)
+        return super().__call__(inputs, **kwargs)
+
+    def call(self, inputs, training=True, seed=None):
+        if not training:
+            return inputs
+        images, labels = (inputs["images"], inputs["labels"]) if isinstance(inputs, dict) else (inputs, None)
+        seed = keras.ops.cast(self.generator.next() if seed is None else keras.ops.convert_to_tensor(seed), "int32")
+        single = len(images.shape) == 3
+        if single:
+            images, labels = keras.ops.expand_dims(images, 0), _each(lambda x: keras.ops.expand_dims(x, 0), labels)
+        dtype = keras.backend.standardize_dtype(images.dtype)
+        images, labels = self.augment(images, labels, seed)
+        images = _as_dtype(images, dtype)
+        if single:
+            images, labels = keras.ops.squeeze(images, 0), _each(lambda x: keras.ops.squeeze(x, 0), labels)
+        return {"images": images, "labels": labels} if isinstance(inputs, dict) else images
+
+    def compute_output_spec(self, inputs, training=True, seed=None):
+        spec = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
+        if training and isinstance(spec, dict):
+            spec["labels"] = self.label_spec(spec["labels"])
+        return spec
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        # Not Keras's own configuration: the dtype is no choice of the user's.
+        return {"name": self.name, "seed": self.seed}
+
+    def _check(self, inputs):
+        """The inputs, if the layer can work on them."""
+        if isinstance(inputs, dict):
+            if set(inputs) != {"images", "labels"}:
+                raise ValueError(
+                    f"{self.name}: received a dictionary with the keys {sorted(map(str, inputs))}, wanted "
+                    '{"images": ..., "labels": ...}. Rename or leave out the others, or pass the images alone.'
+                )
+            images = inputs["images"]
+        else:
+            images = inputs
+        wanted = "wanted images (batch, height, width, channels) or one image (height, width, channels)"
+        if not hasattr(images, "shape") or not hasattr(images, "dtype"):
+            raise ValueError(f"{self.name}: received {type(images).__name__}, {wanted}. Pass an array or a tensor.")
+        rank = _rank(images)
+        if rank is None:
+            raise ValueError(
+                f"{self.name}: received images of unknown rank, {wanted}. In tf.data, call image.set_shape(...) "
+                "first, or decode with tf.io.decode_image(..., expand_animations=False)."
+            )
+        if rank not in (3, 4):
+            raise ValueError(
+                f"{self.name}: received images of shape {tuple(images.shape)}, {wanted}. "
+                "Add the missing axis, for example images[..., None] for grey images."
+            )
+        if images.shape[-1] is None:
+            raise ValueError(
+                f"{self.name}: received images of shape {tuple(images.shape)}, {wanted} with a known number of "
+                "channels. In tf.data, decode with channels=3, or call image.set_shape([None, None, 3])."
+            )
+        dtype = dtype_name(images)
+        if dtype != "uint8" and dtype not in FLOATS:
+            raise ValueError(
+                f"{self.name}: received images of dtype {dtype}, wanted uint8 or one of {', '.join(FLOATS)}. "
+                'Cast them first, for example images.astype("uint8").'
+            )
+        if isinstance(inputs, dict):
+            self.check_labels(inputs["labels"], images)
+        return inputs
+
+    def _through_numpy(self, inputs, training=True, seed=None):
+        """Runs the layer eagerly inside a TensorFlow graph that is not the backend's own (``tf.data``)."""
+        import tensorflow as tf  # the caller's graph is TensorFlow's, so it is there
+
+        spec = self.compute_output_spec(
+            keras.tree.map_structure(lambda x: keras.KerasTensor(tuple(x.shape), x.dtype.name), inputs), training
+        )
+        flat = tf.nest.flatten(inputs)
+        seeds = [] if seed is None else [tf.convert_to_tensor(seed, "int32")]
+
+        def run(*arrays):
+            batch = tf.nest.pack_sequence_as(inputs, arrays[: len(flat)])
+            outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
+            return [keras.ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
+
+        flat_spec = tf.nest.flatten(spec)
+        outputs = tf.numpy_function(run, flat + seeds, [x.dtype for x in flat_spec])
+        for x, one in zip(outputs, flat_spec):
+            x.set_shape(one.shape)
+        return tf.nest.pack_sequence_as(spec, outputs)
+
+
+def check_range(name, value, low, high, *, around=None):
+    """``value`` as a (low, high) pair of floats: a pair itself, or a number n that means ``around`` - n to + n.
+
+    Args:
+        name: what the message calls it.
+        value: the argument as the user gave it.
+        low, high: what both ends must lie in.
+        around: the center for a single number; None: only a pair makes sense.
+
+    Returns:
+        (low, high).
+
+    Raises:
+        ValueError: if the value is not a number or an ordered pair, or leaves the limits.
+    """
+    wanted = f"{name}: received {value!r}, wanted "
+    if _is_number(value) and around is not None:
+        if value < 0:
+            raise ValueError(f"{wanted}a number of at least 0 (the largest deviation) or a (low, high) pair.")
+        pair = (around - value, around + value)
+    elif isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value)):
+        pair = tuple(value)
+    else:
+        raise ValueError(f"{wanted}a number or a (low, high) pair of numbers.")
+    if pair[0] > pair[1]:
+        raise ValueError(f"{wanted}a pair with the lower number first. Swap the two.")
+    if pair[0] < low or pair[1] > high:
+        raise ValueError(f"{wanted}a range within {low:g} to {high:g}; it spans {pair[0]:g} to {pair[1]:g}.")
+    return float(pair[0]), float(pair[1])
+
+
+def check_number(name, value, low, high):
+    """``value`` as a float, if it is a number from low to high; a ValueError otherwise."""
+    if not _is_number(value) or not low <= value <= high:
+        raise ValueError(f"{name}: received {value!r}, wanted a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+def check_choice(name, value, choices):
+    """``value``, if it is one of the choices; a ValueError otherwise."""
+    if value not in choices:
+        raise ValueError(f"{name}: received {value!r}, wanted one of {', '.join(map(repr, choices))}.")
+    return value
+
+
+def _is_number(value):
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and np.isfinite(value)
+
+
+def _check_seed(seed):
+    array = np.asarray(seed)
+    if array.shape != (2,) or array.dtype.kind not in "iu":
+        raise ValueError(f"seed: received {seed!r}, wanted a pair of integers. Pass for example seed=(epoch, index).")
+    return array.astype("int32")  # wraps around where it is longer, which does a seed no harm
+
+
+def _to_arrays(inputs):
+    """Lists become arrays; anything else stays what it is."""
+    if isinstance(inputs, dict):
+        return {**inputs, **{key: _to_arrays(inputs[key]) for key in ("images", "labels") if key in inputs}}
+    return np.asarray(inputs) if isinstance(inputs, (list, numbers.Number)) else inputs
+
+
+def _each(function, labels):
+    return None if labels is None else keras.tree.map_structure(function, labels)
+
+
+def _rank(x):
+    try:
+        return len(x.shape)
+    except ValueError:  # TensorFlow's answer when it does not know
+        return None
+
+
+def dtype_name(x):
+    """The dtype's name in Keras, or, for strings and the like, its own."""
+    try:
+        return keras.backend.standardize_dtype(x.dtype)
+    except ValueError:
+        return str(x.dtype)
+
+
+def _as_dtype(images, dtype):
+    if keras.backend.standardize_dtype(images.dtype) == dtype:
+        return images
+    if dtype == "uint8":
+        images = keras.ops.clip(keras.ops.round(images), 0, 255)
+    return keras.ops.cast(images, dtype)
+
+
+def _is_foreign_graph(x):
+    tf = sys.modules.get("tensorflow")
+    if tf is None or keras.backend.backend() == "tensorflow":
+        return False
+    return isinstance(x, tf.Tensor) and not tf.executing_eagerly()

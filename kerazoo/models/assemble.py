@@ -1,0 +1,155 @@
+"""The Keras side of `builder`: augmentation, normalization, heads and the loss of mixed labels."""
+import contextlib
+import os
+import sys
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerazoo.models import layers
+from kerazoo.models.builder import PREPROCESSING
+from kerazoo.models.kit import ACTIVATIONS
+
+
+def augment(x, augmentation):
+    """Put the layers in front of the network; return the tensor and whether one of them mixes labels."""
+    stages = [] if augmentation is None else augmentation
+    stages = list(stages) if isinstance(stages, (list, tuple)) else [stages]
+    for layer in stages:
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                "augmentation must be a Keras layer or a list of Keras layers, such as kerazoo.augment.RandomAffine(); "
+                f"got {layer!r}."
+            )
+        if not layer._call_has_training_arg:
+            layer = layers.TrainingOnly(layer, name=f"{layer.name}_in_training")
+        # Keras's augmentation layers are active unless told otherwise; training=True in fit overrides this.
+        x = layer(x, training=False)
+    return x, any(hasattr(layer, "take_mixing") for layer in stages)
+
+
+def normalize(x, preprocessing):
+    """Pixels in 0..255 to what the weights were trained on: a Rescaling layer, without weights, inside the export."""
+    if preprocessing is None:
+        return x
+    channels = x.shape[-1]
+    mean, std = check_preprocessing(preprocessing, channels)
+    scale, offset = 1 / (255 * std), -mean / std
+    if channels == 1:
+        scale, offset = scale[0], offset[0]
+    # In float32 under any policy: 0.485 in bfloat16 is off by one gray level.
+    return keras.layers.Rescaling(
+        scale.tolist(), offset.tolist(), dtype=keras.config.dtype_policy().variable_dtype, name="normalize"
+    )(x)
+
+
+def check_preprocessing(preprocessing, channels):
+    """(mean, std) as arrays of one number a channel."""
+    wanted = (
+        f"preprocessing must be one of {', '.join(map(repr, PREPROCESSING))}, None, or (mean, std) for pixels in 0..1, "
+        f"one number or one for each of the {channels} channels"
+    )
+    if isinstance(preprocessing, str):
+        if preprocessing not in PREPROCESSING:
+            raise ValueError(f"{wanted}; got {preprocessing!r}.")
+        pair = [np.array(values, "float64") for values in PREPROCESSING[preprocessing]]
+        if channels == 1:
+            # A gray image is the mean of three equal channels.
+            pair = [values.mean(keepdims=True) for values in pair]
+    else:
+        try:
+            mean, std = preprocessing
+            pair = [np.atleast_1d(np.array(values, "float64")) for values in (mean, std)]
+        except (TypeError, ValueError):
+            raise ValueError(f"{wanted}; got {preprocessing!r}.") from None
+    if any(values.ndim != 1 or len(values) not in (1, channels) for values in pair) or (pair[1] <= 0).any():
+        raise ValueError(f"{wanted}; got {preprocessing!r}.")
+    return [np.broadcast_to(values, (channels,)) for values in pair]
+
+
+def check_activation(activation):
+    known = isinstance(activation, (str, keras.layers.Layer)) or callable(activation)
+    if isinstance(activation, type):
+        known = issubclass(activation, keras.layers.Layer)
+    if isinstance(activation, str) and activation not in ACTIVATIONS:
+        try:
+            keras.activations.get(activation)
+        except ValueError:
+            known = False
+    if not known:
+        raise ValueError(
+            "activation must be the name of a Keras activation such as 'relu' or 'gelu', a function, a Keras layer, or "
+            f"a layer class such as keras.layers.PReLU; got {activation!r}."
+        )
+    return activation
+
+
+def pool(x, kind):
+    if len(x.shape) != 4:
+        raise ValueError(f"This network's features are a vector already; use pooling=None, not {kind!r}.")
+    layer = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}[kind]
+    return layer(name="pool")(x)
+
+
+def dense_head(x, classes, activation):
+    # Under mixed precision the logits stay in float32, or the loss overflows.
+    return keras.layers.Dense(
+        classes, activation=activation, dtype=keras.config.dtype_policy().variable_dtype, name="head"
+    )(x)
+
+
+@contextlib.contextmanager
+def deep_graphs():
+    """Room for Keras's walk through the graph, which recurses once a layer: resnet1202 has 4,211 of them."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, 20_000))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def load(model, weights):
+    if not isinstance(weights, (str, os.PathLike)):
+        raise ValueError(f"weights must be None or the path of a .weights.h5 file; got {weights!r}.")
+    path = os.fspath(weights)
+    if path.split("/")[0] == "imagenet" and not os.path.exists(path):
+        raise ValueError(
+            f"There are no published weights for {model.name} in this version of kerazoo; got weights={path!r}. "
+            "Use weights=None, or the path of a file that model.save_weights wrote."
+        )
+    if not path.endswith(".weights.h5") or not os.path.isfile(path):
+        raise ValueError(f"weights must be the path of an existing .weights.h5 file; got {path!r}.")
+    model.load_weights(path)
+
+
+@layers.register
+class MixedLabelsModel(keras.Model):
+    """A functional model whose augmentation mixes labels: the loss counts each image once for each of its labels.
+
+    Keras calls `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
+    """
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        # Only the layers in front of the network, in their order: each mixes what the one before has mixed.
+        drawn = [layer.take_mixing() for layer in self.layers if hasattr(layer, "take_mixing")] if training else []
+        drawn = [mixing for mixing in drawn if mixing is not None]
+        ones = ops.ones((ops.shape(y_pred)[0],), "float32")
+        terms = [(y, ones if sample_weight is None else ops.cast(sample_weight, "float32"))]
+        for partner, keep in drawn:
+            keep = ops.cast(keep, "float32")
+            terms = [
+                term for labels, weight in terms
+                for term in (
+                    (labels, weight * keep),
+                    (ops.take(labels, partner, axis=0), ops.take(weight, partner, axis=0) * (1 - keep)),
+                )
+            ]
+        if not drawn:
+            terms = [(y, sample_weight)]
+        total = sum(super(MixedLabelsModel, self).compute_loss(x, labels, y_pred, weight, training)
+                    for labels, weight in terms)
+        # Each call has added the regularization once.
+        surplus = [ops.sum(loss) for loss in self.losses for _ in terms[1:]]
+        return total - sum(surplus) if surplus else total

@@ -1,0 +1,49 @@
+"""A model's inner outputs, by the names of its layers."""
+import keras
+
+from kerazoo.models.assemble import deep_graphs
+from kerazoo.registry import nearest
+
+
+def feature_extractor(model, names):
+    """Make a model that returns the outputs of stages or layers.
+
+    Args:
+        model: a functional `keras.Model` of kerazoo, or any other with named layers.
+        names: a stage ("stage2"), a block ("stage2_block1") or a layer ("stem_conv"), or a list of such names. A stage
+            or a block stands for its last layer.
+
+    Returns:
+        A `keras.Model` from the images to one tensor for one name, or to {name: tensor} for a list. It shares the
+        weights of `model` and leaves out its augmentation.
+
+    Raises:
+        ValueError: if the model has no such stage, block or layer.
+
+    Example:
+        >>> features = kerazoo.feature_extractor(kerazoo.resnet18(), ["stage2", "stage4"])
+        >>> features(images)["stage2"].shape
+        (8, 28, 28, 128)
+    """
+    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
+        raise ValueError(f"feature_extractor takes a functional keras.Model; got {model!r}.")
+    wanted = [names] if isinstance(names, str) else list(names)
+    outputs = {name: find_layer(model, name).output for name in wanted}
+    start = next((layer for layer in model.layers if layer.name == "normalize"), None)
+    image = start.input if start else model.inputs[0]
+    with deep_graphs():
+        return keras.Model(image, outputs[names] if isinstance(names, str) else outputs, name=f"{model.name}_features")
+
+
+def find_layer(model, name):
+    """The layer of that name, or the last one of the stage or block of that name."""
+    layers = [layer for layer in model.layers if layer.name == name]
+    layers = layers or [layer for layer in model.layers if layer.name.startswith(f"{name}_")]
+    if not layers:
+        known = [layer.name for layer in model.layers]
+        stages = list(dict.fromkeys(part.split("_")[0] for part in known))
+        raise ValueError(
+            f"{model.name} has no stage or layer {name!r}{nearest(name, known + stages)} "
+            f"Its layers begin with: {', '.join(stages)}."
+        )
+    return layers[-1]

@@ -1,0 +1,107 @@
+"""ResNet: learn the residual, keep the identity.
+
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385
+He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027
+"""
+import functools
+
+from kerazoo.models.builder import builder
+
+V1 = "He et al.: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385"
+V2 = "He et al.: Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027"
+
+
+def resnet(x, kit, *, block, depths):
+    """Four stages of residual blocks behind a 7x7 stem; each stage halves the image and doubles the channels."""
+    x = kit.conv_norm_act(x, 64, 7, 2, name="stem_conv")
+    x = kit.max_pool(x, 3, 2, padding=1, name="stem_pool")
+    return stages(x, kit, block, depths)
+
+
+def resnet_v2(x, kit, *, block, depths):
+    """Pre-activation: norm and activation come before each convolution, and the identity path stays clean."""
+    x = kit.conv(x, 64, 7, 2, name="stem_conv")
+    x = kit.max_pool(x, 3, 2, padding=1, name="stem_pool")
+    x = stages(x, kit, block, depths)
+    return kit.act(kit.normalize(x, "final_bn"), "final_act")
+
+
+def stages(x, kit, block, depths):
+    for stage, depth in enumerate(depths, 1):
+        for i in range(1, depth + 1):
+            stride = 2 if i == 1 and stage > 1 else 1
+            x = block(x, kit, 64 * 2 ** (stage - 1), stride, name=f"stage{stage}_block{i}")
+    return x
+
+
+def basic(x, kit, filters, stride, *, name):
+    """Two 3x3 convolutions (He et al. 2015, fig. 5, left)."""
+    shortcut = project(x, kit, filters, stride, name)
+    x = kit.conv_norm_act(x, filters, 3, stride, name=f"{name}_conv1")
+    x = kit.conv_norm(x, filters, 3, name=f"{name}_conv2")
+    return kit.act(kit.add(x, shortcut, f"{name}_add"), f"{name}_out")
+
+
+def bottleneck(x, kit, filters, stride, *, stride_in_first=False, name):
+    """1x1 reduce, 3x3, 1x1 expand (fig. 5, right).
+
+    The paper strides in the first 1x1; "v1.5" strides in the 3x3, which sees every pixel, and is what published
+    PyTorch weights expect.
+    """
+    first, second = (stride, 1) if stride_in_first else (1, stride)
+    shortcut = project(x, kit, 4 * filters, stride, name)
+    x = kit.conv_norm_act(x, filters, 1, first, name=f"{name}_conv1")
+    x = kit.conv_norm_act(x, filters, 3, second, name=f"{name}_conv2")
+    x = kit.conv_norm(x, 4 * filters, 1, name=f"{name}_conv3")
+    return kit.act(kit.add(x, shortcut, f"{name}_add"), f"{name}_out")
+
+
+def project(x, kit, filters, stride, name):
+    """The identity where shapes agree, else a 1x1 convolution (option B)."""
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    return kit.conv_norm(x, filters, 1, stride, name=f"{name}_shortcut_conv")
+
+
+def preact_basic(x, kit, filters, stride, *, name):
+    """Two 3x3 convolutions behind norm and activation (He et al. 2016, fig. 4e)."""
+    x, shortcut = preactivate(x, kit, filters, stride, name)
+    x = kit.conv(x, filters, 3, stride, name=f"{name}_conv1")
+    x = kit.norm_act_conv(x, filters, 3, name=f"{name}_conv2")
+    return kit.add(x, shortcut, f"{name}_add")
+
+
+def preact_bottleneck(x, kit, filters, stride, *, name):
+    """1x1, 3x3, 1x1, each behind norm and activation; the stride sits in the 3x3."""
+    x, shortcut = preactivate(x, kit, 4 * filters, stride, name)
+    x = kit.conv(x, filters, 1, name=f"{name}_conv1")
+    x = kit.norm_act_conv(x, filters, 3, stride, name=f"{name}_conv2")
+    x = kit.norm_act_conv(x, 4 * filters, 1, name=f"{name}_conv3")
+    return kit.add(x, shortcut, f"{name}_add")
+
+
+def preactivate(x, kit, filters, stride, name):
+    """The block's first norm and activation, and its shortcut: a projection reads the activated tensor."""
+    active = kit.act(kit.normalize(x, f"{name}_bn1"), f"{name}_act1")
+    if stride == 1 and x.shape[-1] == filters:
+        return active, x
+    return active, kit.conv(active, filters, 1, stride, name=f"{name}_shortcut_conv")
+
+
+bottleneck_v1 = functools.partial(bottleneck, stride_in_first=True)
+
+resnet18 = builder("resnet18", resnet, block=basic, depths=(2, 2, 2, 2), reference=V1)
+resnet34 = builder("resnet34", resnet, block=basic, depths=(3, 4, 6, 3), reference=V1)
+resnet50 = builder("resnet50", resnet, block=bottleneck, depths=(3, 4, 6, 3), reference=V1)
+resnet101 = builder("resnet101", resnet, block=bottleneck, depths=(3, 4, 23, 3), reference=V1)
+resnet152 = builder("resnet152", resnet, block=bottleneck, depths=(3, 8, 36, 3), reference=V1)
+
+resnet50_v1 = builder("resnet50_v1", resnet, block=bottleneck_v1, depths=(3, 4, 6, 3), reference=V1)
+resnet101_v1 = builder("resnet101_v1", resnet, block=bottleneck_v1, depths=(3, 4, 23, 3), reference=V1)
+resnet152_v1 = builder("resnet152_v1", resnet, block=bottleneck_v1, depths=(3, 8, 36, 3), reference=V1)
+
+resnet18_v2 = builder("resnet18_v2", resnet_v2, block=preact_basic, depths=(2, 2, 2, 2), reference=V2)
+resnet34_v2 = builder("resnet34_v2", resnet_v2, block=preact_basic, depths=(3, 4, 6, 3), reference=V2)
+resnet50_v2 = builder("resnet50_v2", resnet_v2, block=preact_bottleneck, depths=(3, 4, 6, 3), reference=V2)
+resnet101_v2 = builder("resnet101_v2", resnet_v2, block=preact_bottleneck, depths=(3, 4, 23, 3), reference=V2)
+resnet152_v2 = builder("resnet152_v2", resnet_v2, block=preact_bottleneck, depths=(3, 8, 36, 3), reference=V2)

@@ -1,0 +1,65 @@
+"""LeNet-5 on handwritten digits: the whole road from images to a SavedModel that a server can take.
+
+    python recipes/lenet5_mnist.py                                            # the embedded sample, offline
+    python recipes/lenet5_mnist.py --dataset mnist --output runs/mnist        # all of MNIST
+    python recipes/lenet5_mnist.py --dataset fashion_mnist --model cnn_mnist --output runs/fashion_mnist
+"""
+import json
+
+import keras
+import numpy as np
+
+import kerazoo
+from kerazoo.augment import MixUp, RandomAffine
+from kerazoo.train import Run, WarmupCosine, recipe_arguments
+
+
+def main(args):
+    train, validation, test = kerazoo.data.load(
+        args.dataset, batch_size=args.batch_size, label_mode="categorical", seed=args.seed
+    )
+
+    model = kerazoo.create_model(
+        args.model,
+        classes=train.classes,
+        input_shape=train.image_shape,
+        augmentation=[
+            RandomAffine(rotation=10, translation=0.08, scale=0.1, shear=5, seed=args.seed),
+            MixUp(0.2, seed=args.seed),
+        ],
+    )
+    model.compile(
+        keras.optimizers.AdamW(WarmupCosine(3e-3, epochs=args.epochs, warmup=1, steps=len(train)), weight_decay=1e-2),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05),
+        metrics=["accuracy"],
+    )
+
+    with Run(args.output, model, vars(args)) as run:
+        model.fit(
+            train,
+            validation_data=validation,
+            epochs=args.epochs,
+            initial_epoch=run.initial_epoch,
+            callbacks=run.callbacks(early_stopping=8),
+        )
+        run.restore_best()
+
+        probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(model.predict(test, verbose=0)))
+        images, labels = (np.concatenate(arrays) for arrays in zip(*test.as_numpy_iterator()))
+        accuracy = float((probabilities.argmax(-1) == labels.argmax(-1)).mean())
+        print(f"Test accuracy: {100 * accuracy:.2f} % of {len(labels):,} images")
+
+        (run.path / "test.json").write_text(json.dumps({"accuracy": accuracy, "images": len(labels), **vars(args)}))
+        kerazoo.visualize.curves(run.log()).savefig(run.path / "curves.png")
+        kerazoo.visualize.mistakes(
+            images, labels.argmax(-1), probabilities, test.class_names
+        ).savefig(run.path / "mistakes.png")
+        print(f"Curves and misclassified images: {run.path}/curves.png, {run.path}/mistakes.png")
+
+        kerazoo.export(model, f"saved_models/{run.path.name}", class_names=test.class_names)
+
+
+if __name__ == "__main__":
+    main(recipe_arguments(
+        __doc__, dataset="mnist_sample", model="lenet5", epochs=20, batch_size=64, output="runs/lenet5_mnist"
+    ))

@@ -1,0 +1,259 @@
+"""What every augmentation layer promises, whatever it does to the pixels."""
+
+import copy
+import importlib.util
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kerazoo.augment import AugmentationLayer, MixUp, RandomAffine, draws
+
+BACKEND = keras.backend.backend()
+tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow's own machinery")
+
+LAYERS = {
+    "affine": lambda **options: RandomAffine(rotation=30, translation=0.1, scale=0.2, shear=5, fill=9, **options),
+    "affine_nearest": lambda **options: RandomAffine(rotation=30, scale=0.2, interpolation="nearest", **options),
+    "mixup": lambda **options: MixUp(1.0, classes=5, **options),
+}
+every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+
+
+def batch(dtype="uint8", shape=(6, 12, 10, 3)):
+    return np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
+
+
+def numpy(x):
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, x)
+
+
+@every_layer
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "bfloat16", "float32"])
+def test_dtype_and_shape_come_back_and_pixels_change(make, dtype):
+    images = keras.ops.cast(batch(), dtype)
+    result = make(seed=1)(images)
+    assert keras.backend.standardize_dtype(result.dtype) == dtype and tuple(result.shape) == (6, 12, 10, 3)
+    before, after = (numpy(keras.ops.cast(x, "float32")) for x in (images, result))
+    assert after.min() >= 0 and after.max() <= 255
+    assert (before != after).any(axis=(1, 2, 3)).sum() >= 4  # MixUp may keep an image of the six
+
+
+@every_layer
+def test_dictionaries_and_single_images(make):
+    labels = np.arange(6) % 5
+    result = numpy(make(seed=1)({"images": batch(), "labels": labels}))
+    assert set(result) == {"images", "labels"} and len(result["labels"]) == 6
+    one = numpy(make(seed=1)({"images": batch()[0], "labels": labels[0]}))
+    assert one["images"].shape == (12, 10, 3) and one["labels"].shape == result["labels"].shape[1:]
+    assert make(seed=1)(batch()[0]).shape == (12, 10, 3)
+
+
+@every_layer
+def test_without_training_the_input_comes_back_untouched(make):
+    inputs = {"images": batch(), "labels": np.arange(6) % 5}
+    result = numpy(make(seed=1)(inputs, training=False))
+    np.testing.assert_array_equal(result["images"], inputs["images"])
+    np.testing.assert_array_equal(result["labels"], inputs["labels"])
+
+
+@every_layer
+def test_the_call_time_seed_decides_alone(make):
+    images = batch()
+    first, second = make(seed=1), make(seed=2)
+    second(images)
+    expected = numpy(first(images, seed=(3, 4)))
+    np.testing.assert_array_equal(numpy(second(images, seed=np.array([3, 4]))), expected)
+    for other in [(4, 3), (3, 5), (2, 5)]:
+        assert (numpy(first(images, seed=other)) != expected).any()
+
+
+@every_layer
+def test_the_own_seed_gives_the_same_sequence_and_no_two_draws_alike(make):
+    images = batch()
+    a, b = make(seed=1), make(seed=1)
+    draws = [numpy(a(images)) for _ in range(3)]
+    for draw in draws:
+        np.testing.assert_array_equal(numpy(b(images)), draw)
+    assert (draws[0] != draws[1]).any() and (draws[1] != draws[2]).any()
+    assert (numpy(make(seed=2)(images)) != draws[0]).any()
+
+
+@tensorflow_only
+@every_layer
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_one_seed_one_result_in_eager_graph_xla_and_tf_data(make, dtype):
+    import tensorflow as tf
+
+    layer, images, seeds = make(seed=1), batch(dtype), np.stack([np.arange(8), np.arange(8) + 5], 1).astype("int32")
+    expected = np.stack([numpy(layer(images, seed=seed)) for seed in seeds])
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), dtype), tf.TensorSpec((2,), tf.int32)])
+    def graph(x, seed):
+        return layer(x, seed=seed)
+
+    compiled = tf.function(lambda x, seed: layer(x, seed=seed), jit_compile=True)
+    results = {"graph": [graph(images, seed) for seed in seeds], "xla": [compiled(images, seed) for seed in seeds]}
+    for calls in (1, 4):
+        dataset = tf.data.Dataset.from_tensor_slices(seeds)
+        results[f"tf.data {calls}"] = list(dataset.map(lambda s: layer(images, seed=s), num_parallel_calls=calls))
+    for name, result in results.items():
+        # The last bit of a float may differ where a compiler contracts a product and a sum into one operation.
+        tolerance = 0 if dtype == "uint8" else 1e-2
+        np.testing.assert_allclose(np.stack(result).astype(float), expected.astype(float), atol=tolerance, err_msg=name)
+
+
+@every_layer
+def test_dataset_map_under_any_backend(make):
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+    layer, images, labels = make(seed=1), batch(), np.arange(6, dtype="int32") % 5
+    expected = numpy(layer({"images": images, "labels": labels}, seed=(1, 2)))
+    dataset = tf.data.Dataset.from_tensors({"images": images, "labels": labels})
+    dataset = dataset.map(lambda x: layer(x, seed=tf.constant([1, 2])))
+    assert dataset.element_spec["images"].shape == (6, 12, 10, 3) and dataset.element_spec["images"].dtype == tf.uint8
+    result = next(iter(dataset))
+    np.testing.assert_array_equal(result["images"].numpy(), expected["images"])
+    np.testing.assert_array_equal(result["labels"].numpy(), expected["labels"])
+    single = tf.data.Dataset.from_tensor_slices(images).map(layer).batch(6)
+    assert next(iter(single)).shape == (6, 12, 10, 3)
+
+
+@every_layer
+def test_a_mixed_policy_degrades_no_pixel(make):
+    expected = numpy(make(seed=1)(batch("float32")))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        np.testing.assert_array_equal(numpy(make(seed=1)(batch("float32"))), expected)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@every_layer
+def test_in_a_functional_model(make):
+    inputs = keras.Input((12, 10, 3), dtype="uint8")
+    x = make(seed=1)(inputs)
+    assert x.shape == (None, 12, 10, 3) and x.dtype == "uint8"
+    model = keras.Model(inputs, x)
+    images = batch()
+    np.testing.assert_array_equal(numpy(model(images, training=False)), images)
+    np.testing.assert_array_equal(model.predict(images, verbose=0), images)
+    np.testing.assert_array_equal(numpy(model(images, training=True)), numpy(make(seed=1)(images)))
+
+
+@every_layer
+def test_saved_and_loaded_the_same_seed_gives_the_same_draws(make, tmp_path):
+    inputs = keras.Input((12, 10, 3), dtype="uint8")
+    keras.Model(inputs, make(seed=1)(inputs)).save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(numpy(loaded(batch(), training=True)), numpy(make(seed=1)(batch())))
+
+
+@every_layer
+def test_config_copy_and_pickle(make):
+    layer = make(seed=1, name="mine")
+    layer(batch())
+    config = layer.get_config()
+    assert type(layer).from_config(json.loads(json.dumps(config))).get_config() == config
+    assert config["name"] == "mine" and config["seed"] == 1
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert twin.get_config() == config
+        np.testing.assert_array_equal(numpy(twin(batch(), seed=(1, 2))), numpy(layer(batch(), seed=(1, 2))))
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        (np.zeros((4, 4), "uint8"), r"received images of shape \(4, 4\), wanted .*Add the missing axis"),
+        (np.zeros((1, 2, 4, 4, 3), "uint8"), r"received images of shape \(1, 2, 4, 4, 3\), wanted"),
+        (np.zeros((4, 4, 3), "int64"), "received images of dtype int64, wanted uint8 or"),
+        ({"images": np.zeros((4, 4, 3), "uint8")}, r"received a dictionary with the keys \['images'\], wanted"),
+        ({"image": 0, "labels": 0}, r"received a dictionary with the keys \['image', 'labels'\], wanted"),
+        ({"images": np.zeros((4, 4, 3), "uint8"), "labels": 0, "boxes": 0}, "boxes.*Rename or leave out"),
+        ((np.zeros((4, 4, 3), "uint8"), 0), "received tuple, wanted images"),
+        (None, "received NoneType, wanted images"),
+    ],
+)
+@every_layer
+def test_inputs_that_are_no_images(make, inputs, message):
+    with pytest.raises(ValueError, match=message):
+        make()(inputs)
+
+
+@tensorflow_only
+def test_images_of_unknown_rank_or_channels():
+    import tensorflow as tf
+
+    dataset = tf.data.Dataset.from_tensors(b"").map(lambda x: tf.io.decode_image(x))
+    with pytest.raises(ValueError, match="unknown rank.*set_shape"):
+        dataset.map(RandomAffine(rotation=5))
+    with pytest.raises(ValueError, match="known number of channels.*channels=3"):
+        tf.data.Dataset.from_tensors(b"").map(lambda x: tf.io.decode_jpeg(x)).map(RandomAffine(rotation=5))
+
+
+@pytest.mark.parametrize("seed", ["one", 1.5, True, -1, 2**31])
+def test_a_seed_that_is_no_integer(seed):
+    with pytest.raises(ValueError, match="seed: received .* wanted an integer from 0"):
+        RandomAffine(seed=seed)
+
+
+@pytest.mark.parametrize("seed", [(1,), (1, 2, 3), (0.5, 1)])
+def test_a_call_time_seed_that_is_no_pair(seed):
+    with pytest.raises(ValueError, match="seed: received .* wanted a pair of integers"):
+        RandomAffine(rotation=5)(batch(), seed=seed)
+
+
+def test_a_layer_of_ones_own():
+    class Invert(AugmentationLayer):
+        def augment(self, images, labels, seed):
+            return 255.0 - keras.ops.cast(images, "float32"), labels
+
+    np.testing.assert_array_equal(numpy(Invert()(batch())), 255 - batch())
+
+
+@pytest.mark.parametrize(
+    "counter, key, words",
+    [
+        ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),
+        ((0xFFFFFFFF, 0xFFFFFFFF), (0xFFFFFFFF, 0xFFFFFFFF), (0x1CB996FC, 0xBB002BE7)),
+        ((0x243F6A88, 0x85A308D3), (0x13198A2E, 0x03707344), (0xC4923A9C, 0x483DF7A0)),
+    ],
+)
+def test_the_generator_gives_the_published_answers(counter, key, words):
+    """Random123's kat_vectors for threefry2x32, 20 rounds, https://github.com/DEShawResearch/random123"""
+    key, first, second = (keras.ops.convert_to_tensor(np.array(x, "uint32").view("int32")) for x in (key, *counter))
+    assert tuple(int(numpy(x).view("uint32")) for x in draws.threefry(key, first, second)) == words
+
+
+def test_draws_are_uniform_independent_and_the_same_on_every_backend():
+    seed = keras.ops.convert_to_tensor(np.array([3, 4], "int32"))
+    drawn = numpy(draws.uniform(seed, 100_000, 3))
+    assert drawn.dtype == "float32" and drawn.shape == (100_000, 3)
+    counts = np.stack([np.histogram(column, 100, (0, 1))[0] for column in drawn.T])
+    assert (((counts - 1000) ** 2 / 1000).sum(1) < 148).all()  # chi-square, 99 degrees of freedom: 0.1 %
+    lagged = np.concatenate([drawn[:-1], drawn[1:]], 1)
+    assert np.abs(np.corrcoef(lagged.T) - np.eye(6)).max() < 0.015
+    np.testing.assert_array_equal(numpy(draws.uniform(seed, 5, 3)), drawn[:5])
+    expected = [[4470717, 5632167, 558585], [10523171, 14807327, 7028558]]  # pinned: training runs rest on them
+    np.testing.assert_array_equal(drawn[:2] * 2**24, expected)
+
+
+@tensorflow_only
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_all_of_this_on_another_backend(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    here = pathlib.Path(__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, here.glob("test_augment_*.py"))],
+        env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
+        cwd=here.parents[1],
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

@@ -1,0 +1,259 @@
+"""What a server gets: the model's own numbers, from TensorFlow alone."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerazoo.export
+from kerazoo.export import verify
+
+ROOT = pathlib.Path(kerazoo.export.__file__).parents[2]
+NAMES = ["zéro", "one", "two", "two"]
+OUTPUTS = {"probabilities": "float32", "logits": "float32", "label": "string"}
+
+
+class Doubled(keras.layers.Layer):
+    """A layer that no other process knows."""
+
+    def call(self, x):
+        return 2.0 * x
+
+
+def plain():
+    """Logits, and all that is for training alone; compiled and trained, so that there are optimizer variables."""
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)), layers.Rescaling(1 / 255), layers.RandomFlip(), layers.RandomRotation(0.1),
+        layers.Conv2D(4, 3), layers.BatchNormalization(momentum=0.5), layers.ReLU(), Doubled(),
+        layers.GlobalAveragePooling2D(), layers.Dropout(0.5), layers.Dense(4),
+    ])  # fmt: skip
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(pixels(16), np.arange(16) % 4, epochs=3, verbose=0)
+    return model
+
+
+def softmax(policy="float32"):
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(1 / 25, dtype=policy)(images)
+    x = keras.layers.Conv2D(4, 3, activation="relu", dtype=policy)(x)
+    x = keras.layers.Flatten(dtype=policy)(x)
+    return keras.Model(images, keras.layers.Dense(4, activation="softmax", dtype=policy)(x))
+
+
+def mixed():
+    return softmax("mixed_float16")
+
+
+def pixels(batch, height=8, width=8, channels=1):
+    return np.random.default_rng(7).integers(0, 256, (batch, height, width, channels), dtype="uint8")
+
+
+@pytest.fixture(scope="module", params=[plain, softmax, mixed])
+def exported(request, tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    model = request.param()
+    path = kerazoo.export(model, tmp_path_factory.mktemp("exports") / "model", class_names=NAMES, verbose=False)
+    return model, path, tf.saved_model.load(str(path))
+
+
+def test_both_signatures_give_what_the_model_gives(exported):
+    model, _, loaded = exported
+    images = pixels(5)
+    wanted = model.predict(images.astype("float32"), verbose=0).astype("float32")
+    for name, dtype in (("serving_default", "float32"), ("serving_uint8", "uint8")):
+        got = loaded.signatures[name](images=tf.constant(images, dtype))
+        own = got["logits"] if model.layers[-1].activation is keras.activations.linear else got["probabilities"]
+        np.testing.assert_allclose(own, wanted, atol=1e-5 if own.dtype == model.compute_dtype else 1e-3)
+        np.testing.assert_allclose(tf.nn.softmax(got["logits"]), got["probabilities"], atol=1e-3)
+        labels = [label.decode() for label in got["label"].numpy()]
+        assert labels == [NAMES[best] for best in wanted.argmax(-1)]
+
+
+def test_signatures_state_names_types_and_shapes(exported):
+    _, _, loaded = exported
+    assert set(loaded.signatures) == {"serving_default", "serving_uint8"}
+    for name, dtype in (("serving_default", tf.float32), ("serving_uint8", tf.uint8)):
+        signature = loaded.signatures[name]
+        assert signature.structured_input_signature == ((), {"images": tf.TensorSpec((None, 8, 8, 1), dtype, "images")})
+        assert {key: output.dtype.name for key, output in signature.structured_outputs.items()} == OUTPUTS
+
+
+def test_nothing_of_training_is_inside(exported):
+    model, path, loaded = exported
+    for signature in loaded.signatures.values():
+        graph = signature.graph.as_graph_def()
+        nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+        assert not [node.op for node in nodes if any(word in node.op for word in ("Random", "Rng", "Multinomial"))]
+    saved = [name for name, _ in tf.train.list_variables(str(path / "variables" / "variables")) if "OBJECT" not in name]
+    assert len(saved) == len(model.weights)
+
+
+def test_the_folder_holds_the_class_names_and_nothing_of_this_machine(exported):
+    _, path, _ = exported
+    assert (path / "assets" / "class_names.txt").read_text(encoding="utf-8") == "zéro\none\ntwo\ntwo\n"
+    assert {file.name for file in path.iterdir()} == {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+    assert str(path.parent).encode() not in (path / "saved_model.pb").read_bytes()
+
+
+def test_free_sides_stay_free_and_labels_default_to_the_index(tmp_path, capfd):
+    images = keras.Input((None, None, 3), dtype="uint8")
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, strides=2)(keras.layers.Rescaling(1 / 255)(images)))
+    model = keras.Model(images, keras.layers.Dense(2)(x))
+    path = kerazoo.export(model, str(tmp_path / "new" / "free"))
+
+    out, err = capfd.readouterr()
+    assert out.startswith(f"exported to {path}: ") and out.count("\n") == 1
+    assert "Assets written" not in err
+
+    signatures = tf.saved_model.load(str(path)).signatures
+    for size in ((17, 23), (64, 32)):
+        batch = pixels(2, *size, channels=3)
+        got = signatures["serving_uint8"](images=tf.constant(batch))
+        np.testing.assert_allclose(got["logits"], model(batch), atol=1e-5)
+        assert {label.decode() for label in got["label"].numpy()} <= {"0", "1"}
+    # Between two levels of uint8, a float is rounded, not cut off.
+    shift = np.where(batch > 99, -0.4, 0.4).astype("float32")
+    got = signatures["serving_default"](images=tf.constant(batch + shift))
+    np.testing.assert_allclose(got["logits"], model(batch), atol=1e-5)
+
+
+def classifier(head=4, shape=(8, 8, 1), **options):
+    images = keras.Input(shape, **options)
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
+    return keras.Model(images, head(x) if callable(head) else keras.layers.Dense(head)(x))
+
+
+def two_outputs():
+    model = classifier()
+    return keras.Model(model.inputs, [model.outputs[0], model.layers[-2].output])
+
+
+def two_inputs():
+    first, second = keras.Input((8, 8, 1)), keras.Input((8, 8, 1))
+    return keras.Model([first, second], keras.layers.Dense(3)(keras.layers.Flatten()(first + second)))
+
+
+def subclassed():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flatten, self.dense = keras.layers.Flatten(), keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(self.flatten(x))
+
+    model = Own()
+    model(pixels(1).astype("float32"))
+    return model
+
+
+def diverged():
+    model = classifier()
+    model.layers[-1].bias.assign([np.nan] * 4)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model, error, message",
+    [
+        (lambda: "resnet18", TypeError, "must be a keras.Model; got str"),
+        (lambda: keras.Sequential([keras.layers.Dense(3)]), ValueError, "has not been built.*keras.Input"),
+        (subclassed, ValueError, "is a subclassed model.*Wrap it"),
+        (two_inputs, ValueError, r"has 2 input\(s\) and 1 output"),
+        (two_outputs, ValueError, r"has 1 input\(s\) and 2 output"),
+        (lambda: classifier(shape=(64,)), ValueError, r"must take images.*takes \(None, 64\)"),
+        (lambda: classifier(batch_size=4), ValueError, "batch of .* is fixed to 4"),
+        (lambda: classifier(head=1), ValueError, r"two classes or more.*gives \(None, 1\)"),
+        (lambda: classifier(keras.layers.Reshape((8, 8))), ValueError, r"one score per class.*gives \(None, 8, 8\)"),
+        (lambda: classifier(keras.layers.Dense(4, activation="sigmoid")), ValueError, "activation 'sigmoid'.*Build it"),
+        (lambda: classifier(keras.layers.ReLU()), ValueError, "activation 'relu'.*Build it"),
+        (lambda: classifier(lambda x: keras.ops.tanh(x)), ValueError, "activation 'tanh'.*Build it"),
+        (
+            lambda: classifier(keras.layers.Lambda(lambda x: keras.ops.softmax(x))),
+            ValueError,
+            "seems to end in logits, but its outputs for one image sum to 1 ",
+        ),
+        (diverged, ValueError, "gives NaN or infinity"),
+    ],
+)
+def test_what_is_no_classifier_is_refused(model, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        kerazoo.export(model(), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options, error, message",
+    [
+        ({"class_names": ["a", "b"]}, ValueError, "the model has 4; got 2 names"),
+        ({"class_names": [0, 1, 2, 3]}, TypeError, r"number 0 is 0, a int.*str\(name\)"),
+        ({"class_names": "abcd"}, TypeError, "must be a list of 4 strings; got 'abcd'"),
+        ({"class_names": ["a", "b", "c", "d\ne"]}, ValueError, "single lines of UTF-8 text; number 3"),
+        ({"class_names": ["a", "b", "c", "\udcff"]}, ValueError, "single lines of UTF-8 text; number 3"),
+        ({"format": "onnx"}, ValueError, "unknown export format 'onnx'; there is: 'tf_saved_model'"),
+    ],
+)
+def test_a_wrong_option_is_refused(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        kerazoo.export(classifier(), tmp_path / "model", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "head, probabilities",
+    [
+        (keras.layers.Dense(4, activation="softmax"), True),
+        (keras.layers.Softmax(), True),
+        (keras.ops.softmax, True),
+        (lambda x: keras.layers.Activation("linear", dtype="float32")(keras.layers.Softmax()(x)), True),
+        (keras.Sequential([keras.layers.Dense(3), keras.layers.Softmax()]), True),
+        (keras.layers.Dense(4), False),
+        (keras.layers.Dense(4, activation="log_softmax"), False),
+        (Doubled(), False),
+    ],
+)
+def test_what_a_model_ends_in(head, probabilities):
+    assert kerazoo.export.signatures.ends_in_softmax(classifier(head)) is probabilities
+
+
+def python(code, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+
+
+def test_another_backend_is_told_to_rebuild_on_tensorflow(tmp_path):
+    pytest.importorskip("jax")
+    code = (
+        "import keras, kerazoo.export\n"
+        "model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])\n"
+        f"kerazoo.export(model, {str(tmp_path / 'model')!r})\n"
+    )
+    result = python(code, KERAS_BACKEND="jax")
+    assert "RuntimeError: Keras runs on jax here" in result.stderr and "KERAS_BACKEND=tensorflow" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("call", ["kerazoo.export(None, 'model')", "kerazoo.export.predict.Predictor('.')"])
+def test_without_tensorflow_the_error_says_how_to_install_it(call, tmp_path):
+    code = f"import sys; sys.modules['tensorflow'] = None; import kerazoo.export.predict; {call}"
+    (tmp_path / "saved_model.pb").touch()
+    result = python(f"import os; os.chdir({str(tmp_path)!r}); {code}")
+    assert "ImportError: " in result.stderr and "pip install tensorflow" in result.stderr
+
+
+def test_importing_the_package_loads_no_backend():
+    result = python("import sys, kerazoo.export; print([m for m in ('tensorflow', 'keras', 'numpy') if m in sys.modules])")
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", ["keras", "kerazoo", "kerazoo.export"])
+def test_the_client_that_checks_an_export_cannot_import(package):
+    start = f"import runpy; client = runpy.run_path({verify.__file__!r}); "
+    assert python(f"{start}import {package}").returncode == 0
+    result = python(f"{start}client['shut_out'](client['REFUSED']); import {package}")
+    assert "ModuleNotFoundError" in result.stderr
