@@ -12,7 +12,7 @@ from kerazoo.registry import create_model, facts, list_families, list_models, ta
 from kerazoo.version import __version__  # noqa: F401
 
 ROOMS = ("analyze", "augment", "data", "export", "models", "registry", "train", "visualize")
-FUNCTIONS = {"feature_extractor": "kerazoo.models.features"}
+FUNCTIONS = {"feature_extractor": "kerazoo.models.features", "load_model": "kerazoo.saving"}
 
 __all__ = [  # noqa: F822  (most of these resolve in __getattr__)
     "create_model", "facts", "list_families", "list_models", *FUNCTIONS, *ROOMS, *table(),

@@ -25,12 +25,12 @@ def main(args):
         input_shape=train.image_shape,
         augmentation=[
             RandomAffine(rotation=10, translation=0.08, scale=0.1, shear=5, seed=args.seed),
-            MixUp(0.2, seed=args.seed),
+            MixUp(0.1, seed=args.seed),
         ],
     )
     model.compile(
-        keras.optimizers.AdamW(WarmupCosine(3e-3, epochs=args.epochs, warmup=1, steps=len(train)), weight_decay=1e-2),
-        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.05),
+        keras.optimizers.AdamW(WarmupCosine(3e-3, epochs=args.epochs, warmup=2, steps=len(train)), weight_decay=1e-2),
+        keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02),
         metrics=["accuracy"],
     )
 
@@ -40,7 +40,8 @@ def main(args):
             validation_data=validation,
             epochs=args.epochs,
             initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(early_stopping=8),
+            callbacks=run.callbacks(early_stopping=15),
+            shuffle=False,  # the data set does it
         )
         run.restore_best()
 
@@ -61,5 +62,5 @@ def main(args):
 
 if __name__ == "__main__":
     main(recipe_arguments(
-        __doc__, dataset="mnist_sample", model="lenet5", epochs=20, batch_size=64, output="runs/lenet5_mnist"
+        __doc__, dataset="mnist_sample", model="lenet5", epochs=40, batch_size=64, output="runs/lenet5_mnist"
     ))

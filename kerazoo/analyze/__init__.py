@@ -50,7 +50,7 @@ class Analysis:
         ]
         rule = "-" * max(map(len, lines))
         total = (f"{self.name}: {self.trainable:,} trainable parameters, {self.parameters - self.trainable:,} others, "
-                 f"{self.macs / 1e9:.4g} GMACs an image")
+                 f"{self.macs / 1e6:,.4g} million MACs an image")
         return "\n".join([lines[0], rule, *lines[1:], rule, total])
 
 

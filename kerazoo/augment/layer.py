@@ -24,7 +24,8 @@ class AugmentationLayer(keras.layers.Layer):
 
     - ``training``: True by default, as in Keras's own augmentation layers. With False the inputs come back untouched.
     - ``seed``: a pair of integers, or an int32 tensor of shape (2,). The result then depends on inputs and seed alone.
-      Without it, the layer draws from its own ``keras.random.SeedGenerator``.
+      Without it, the layer draws from its own ``keras.random.SeedGenerator``; in ``Dataset.map`` with several parallel
+      calls, which batch gets which draw is then left to chance.
 
     The numbers drawn depend on the seed and on the image's place in its batch, and are the same on every backend,
     compiled or not. With one call-time seed, two layers draw the same numbers: give each its own.
@@ -34,7 +35,7 @@ class AugmentationLayer(keras.layers.Layer):
     dtype, still 0 to 255) and labels.
 
     Args:
-        seed: integer from 0 to 2**31 - 1, the start of the layer's own random sequence; None: a different one each time.
+        seed: integer from 0 to 2**31 - 1, the start of the layer's own random sequence; None: different each time.
         name: the layer's name.
 
     Raises:

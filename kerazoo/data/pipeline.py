@@ -1,13 +1,16 @@
 """From a source to batches: order, decoding, resizing and prefetching, with tf.data."""
+import os
 import warnings
+
+import numpy as np
 
 from kerazoo.data.sources import (
     SPLITS,
     Files,
     Images,
+    check_size,
     fit_tensor,
     is_integer,
-    check_size,
     open_source,
     pixel_problems,
     read_image,
@@ -36,8 +39,9 @@ def load(
     own; where it has no (labelled) test split, 10 % of every class is set aside for testing first.
 
     Only "train" is shuffled. Its order in epoch e depends on (seed, e) alone: every fresh iteration is the next epoch,
-    also one that is broken off, and `train.set_epoch(e)` makes the next iteration epoch e. The last, smaller batch
-    is kept.
+    also one that is broken off, and `train.set_epoch(e)` makes the next iteration epoch e. (On JAX and PyTorch, `fit`
+    takes a look at one batch before its first epoch; to number epochs alike everywhere, call `train.set_epoch(epoch)`
+    in a callback's `on_epoch_begin`.) The last, smaller batch is kept.
 
     Images that need resizing have their shorter side resized (bilinear, antialiased) and the middle cropped, so that
     the aspect is kept.
@@ -81,7 +85,7 @@ def load(
         >>> train, validation, test = load("mnist_sample", batch_size=128)
         >>> model = kerazoo.lenet5(classes=train.classes)
         >>> model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-        >>> model.fit(train, validation_data=validation, epochs=5)
+        >>> model.fit(train, validation_data=validation, epochs=5, shuffle=False)  # True makes Keras warn, no more
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, or None for all three; got {split!r}.")
@@ -208,8 +212,6 @@ def batches_of_images(part, source, batch_size, epochs, seed):
 
 
 def batches_of_files(part, source, batch_size, epochs, seed):
-    import os
-
     import tensorflow as tf
 
     paths, labels = tf.constant([os.fsencode(path) for path in part.paths]), tf.constant(part.labels)
@@ -233,7 +235,7 @@ def batches_of_records(part, source, batch_size, epochs, seed):
 
     def records_of_epoch(epoch):
         # Without this, the shuffle would depend on the global seed of TensorFlow too; it is set in this function alone.
-        tf.random.set_seed(0)
+        tf.random.set_seed(1)
         key = tf.random.stateless_uniform(
             [], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.int64, alg="philox"
         )
@@ -250,5 +252,10 @@ def batches_of_records(part, source, batch_size, epochs, seed):
 
 def first_images(part, source, batch_size):
     """The first images of a part in its stored order, so that looking at them starts no epoch."""
-    for images, _ in batches(part, source, min(batch_size, 32)).take(1):
-        return images.numpy()
+    count = min(batch_size, 32)
+    if isinstance(part, Images):
+        return part.pixels[part.rows[:count]]
+    if isinstance(part, Files):
+        *size, channels = source.image_shape
+        return np.stack([read_image(part.paths[row], channels, size) for row in part.rows[:count]])
+    return next(batches(part, source, count).as_numpy_iterator())[0]

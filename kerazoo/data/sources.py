@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import pathlib
+import re
 import warnings
 
 import numpy as np
@@ -137,7 +138,8 @@ def rows_of(split, available, labels_of, validation_split):
 def open_mnist_sample(splits, image_size, validation_split):
     with np.load(pathlib.Path(__file__).with_name("mnist_sample.npz"), allow_pickle=False) as arrays:
         stored = {
-            split: (arrays[f"x_{split}"][..., None], arrays[f"y_{split}"].astype("int64")) for split in ("train", "test")
+            split: (arrays[f"x_{split}"][..., None], arrays[f"y_{split}"].astype("int64"))
+            for split in ("train", "test")
         }
     parts = {}
     for split in splits:
@@ -224,7 +226,8 @@ def class_folders(root):
             f"{root} has no sub-folders{f', but {loose} images of unknown class' if loose else ''}. {wanted}"
         )
     if len(names) == 1:
-        hint = f' If its classes are inside, load "folder:{root / names[0]}".' if visible_folders(root / names[0]) else ""
+        inside = visible_folders(root / names[0])
+        hint = f' If its classes are inside, load "folder:{root / names[0]}".' if inside else ""
         raise ValueError(f"{root} has one class only, {names[0]!r}: nothing to tell apart. {wanted}{hint}")
     return names
 
@@ -270,8 +273,7 @@ def probe(path):
     from PIL import Image
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(path) as image:
             size, grey = image.size[::-1], image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
             if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: turned by 90 degrees
                 size = size[::-1]
@@ -289,7 +291,7 @@ def probe_all(paths):
 
     facts = {}
     with concurrent.futures.ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
-        with tqdm(total=len(paths), desc="Checking images", unit="file", delay=2) as bar:
+        with tqdm(total=len(paths), desc="Checking images", unit="file", delay=2, leave=False) as bar:
             for start in range(0, len(paths), 4096):
                 chunk = paths[start : start + 4096]
                 for path, fact in zip(chunk, pool.map(probe, chunk)):
@@ -314,8 +316,8 @@ def rounded_up(share):
 def open_tfds(name, splits, image_size, validation_split, data_dir):
     with quiet():
         builder = find_builder(name, data_dir)
+        image_key, label_key = supervised_keys(builder, name)
         prepare(builder, name)
-    image_key, label_key = supervised_keys(builder, name)
     image, label = builder.info.features[image_key], builder.info.features[label_key]
     if label.num_classes is not None and label.num_classes < 2:
         raise ValueError(f"{name} has one class only: nothing to tell apart. Choose a set with two classes or more.")
@@ -370,13 +372,20 @@ def find_builder(name, data_dir):
         ) from None
     try:
         return tfds.builder(name, data_dir=data_dir and os.path.expanduser(data_dir))
-    except tfds.core.registered.DatasetNotFoundError:
+    except (ValueError, AssertionError):  # of the name, its configuration or its version
         pass
-    except ValueError as error:  # an unknown configuration or version, or a name that cannot be parsed
-        raise ValueError(f"{name!r} is no data set that can be loaded: {first_line(error)}") from None
+    known = ["mnist_sample", *tfds.list_builders(with_community_datasets=False)]
+    base = re.split("[:/]", name)[0]
+    if base in known and base != name:
+        configs = list(tfds.builder_cls(base).builder_configs)
+        raise ValueError(
+            f"{name!r} cannot be loaded: {base} has no such configuration or version. "
+            f"{f'Its configurations: {some(configs, 20)}' if configs else 'It has no configurations'}. "
+            f"Wanted: a name such as {'/'.join([base, *configs[:1]])!r}."
+        )
     if pathlib.Path(name).expanduser().is_dir():
         raise ValueError(f'Unknown data set {name!r}. To read the folder of that name, load "folder:{name}".')
-    near = difflib.get_close_matches(name, ["mnist_sample", *tfds.list_builders(with_community_datasets=False)])
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), known)
     raise ValueError(
         f"Unknown data set {name!r}{f': did you mean {some(near)}?' if near else '.'} "
         f'Wanted: "mnist_sample", "folder:PATH", or a name from https://www.tensorflow.org/datasets/catalog.'
@@ -391,7 +400,8 @@ def prepare(builder, name):
     advice = f"copy a prepared {builder.info.full_name} to {builder.data_path} (or pass data_dir=...), {OFFLINE}."
     try:
         data_root = builder.data_path.parents[builder.info.full_name.count("/")]
-        if not any(data_root.glob("downloads/**/*.INFO")):  # downloaded before, perhaps all of it
+        downloads = [*data_root.glob("downloads/*.INFO"), *data_root.glob("downloads/*/*.INFO")]
+        if not downloads:  # else perhaps all of it was downloaded before
             reach(builder)
         builder.download_and_prepare()
     except Exception as error:
@@ -412,8 +422,12 @@ def reach(builder):
 
     for url in builder.url_infos:
         if url.startswith("http"):
-            with contextlib.suppress(requests.exceptions.ReadTimeout):  # slow is not out of reach
+            try:
                 requests.head(url, timeout=10)
+            except requests.exceptions.ReadTimeout:
+                pass  # slow is not out of reach
+            except requests.exceptions.ConnectionError:
+                raise ConnectionError(f"{url} is out of reach") from None
             return
 
 
@@ -421,11 +435,17 @@ def is_network(error):
     import urllib.error
 
     import requests
-    from tensorflow_datasets.core.download import downloader
+    import tensorflow_datasets as tfds
 
-    kinds = (ConnectionError, TimeoutError, urllib.error.URLError, requests.exceptions.RequestException)
+    kinds = (
+        ConnectionError,
+        TimeoutError,
+        urllib.error.URLError,
+        requests.exceptions.RequestException,
+        tfds.download.DownloadError,
+    )
     while error is not None:
-        if isinstance(error, (*kinds, downloader.DownloadError)):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -466,16 +486,19 @@ def labelled(builder, split):
 def read_split(builder, name, split, shape):
     """(pixels, labels) of a stored split, in memory; images of differing size are brought to `shape`."""
     import tensorflow as tf
+    import tensorflow_datasets as tfds
     from tqdm import tqdm
 
     count = builder.info.splits[split].num_examples
     pixels, labels = np.empty((count, *shape), "uint8"), np.empty(count, "int64")
-    records = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False)
+    once = tfds.ReadConfig(try_autocache=False)
+    records = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, read_config=once)
     records = records.map(lambda image, label: (fit_tensor(image, shape), label), num_parallel_calls=tf.data.AUTOTUNE)
     place = 0
-    with tqdm(total=count, desc=f"Reading {name} {split}", unit="image", delay=2) as bar:
+    with tqdm(total=count, desc=f"Reading {name} {split}", unit="image", delay=2, leave=False) as bar:
         for some_pixels, some_labels in records.batch(256).prefetch(2).as_numpy_iterator():
-            pixels[place : place + len(some_labels)], labels[place : place + len(some_labels)] = some_pixels, some_labels
+            here = slice(place, place + len(some_labels))
+            pixels[here], labels[here] = some_pixels, some_labels
             place += len(some_labels)
             bar.update(len(some_labels))
     return pixels, labels
@@ -568,8 +591,7 @@ def read_picture(path, channels, size):
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off instead of scaling
                 image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype("uint8"))
@@ -649,7 +671,9 @@ def pixel_problems(images, source):
     values = np.asarray(images)
     if values.ndim != 4:
         hint = " For a single image, add the batch axis: images[None]." if values.ndim == 3 else ""
-        raise ValueError(f"{source}: wanted images of shape (batch, height, width, channels), got {values.shape}.{hint}")
+        raise ValueError(
+            f"{source}: wanted images of shape (batch, height, width, channels), got {values.shape}.{hint}"
+        )
     if values.dtype.kind not in "buif":
         try:
             values = values.astype("float32")  # bfloat16 and its like

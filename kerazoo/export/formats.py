@@ -82,8 +82,8 @@ def own_outputs(model, pixels, softmax, slack):
     if softmax != sums_to_one:
         raise ValueError(
             f"the model {model.name!r} seems to end in {'softmax' if softmax else 'logits'}, but its outputs for one "
-            f"image sum to {scores[0].sum():.4g} and the least is {scores.min():.4g}. End it in keras.layers.Softmax(), "
-            "over the classes, or in plain logits."
+            f"image sum to {scores[0].sum():.4g} and the least is {scores.min():.4g}. End it in "
+            "keras.layers.Softmax(), over the classes, or in plain logits."
         )
     if softmax:
         return scores, np.log(np.maximum(scores, np.float32(signatures.TINY)))

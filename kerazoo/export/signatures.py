@@ -15,8 +15,8 @@ def check_classifier(model):
         raise TypeError(f"model must be a keras.Model; got {type(model).__name__}.")
     if keras.config.backend() != "tensorflow":
         raise RuntimeError(
-            f"Keras runs on {keras.config.backend()} here, and a SavedModel can be written on TensorFlow only. Save the "
-            "weights; in a new process, set KERAS_BACKEND=tensorflow, build the model again, load them and export it."
+            f"Keras runs on {keras.config.backend()} here, and a SavedModel can be written on TensorFlow only. Save "
+            "the weights; in a new process, set KERAS_BACKEND=tensorflow, build the model again, load them, export it."
         )
     if keras.config.image_data_format() == "channels_first":
         raise ValueError(

@@ -43,7 +43,8 @@ def compare(folder, scratch, batches, expected, class_names, tolerance, floor=-n
     for index, (probabilities, logits) in enumerate(expected):
         allowed = tolerance * max(1.0, float(np.abs(logits).max()))
         for signature in SIGNATURES:
-            got = np.load(scratch / f"{signature}{index}.npz")
+            with np.load(scratch / f"{signature}{index}.npz") as arrays:
+                got = dict(arrays)
             difference = max(
                 deviation(got["probabilities"], probabilities),
                 deviation(np.maximum(got["logits"], floor), np.maximum(logits, floor)),
@@ -80,7 +81,7 @@ def softmax(logits):
 
 
 def run_client(folder, scratch):
-    """Start this file as a script: -I keeps the working directory, PYTHONPATH and the caller's folder out of it."""
+    """Start this file as a script, alone (-I); it gets this process's import path, to find the same TensorFlow."""
     orders = {"folder": str(folder), "scratch": str(scratch), "sys_path": [os.path.abspath(p) for p in sys.path if p]}
     try:
         client = subprocess.run(
@@ -111,7 +112,7 @@ def shut_out(names):
 
 
 def client(folder, scratch, sys_path):
-    # TensorFlow may come from a place that -I leaves out, such as the user's own site-packages.
+    # TensorFlow may come from a place that -I leaves out, such as PYTHONPATH or the user's own site-packages.
     sys.path.extend(place for place in sys_path if place not in sys.path)
     shut_out(REFUSED)
     import tensorflow as tf

@@ -39,9 +39,7 @@ def normalize(x, preprocessing):
     if channels == 1:
         scale, offset = scale[0], offset[0]
     # In float32 under any policy: 0.485 in bfloat16 is off by one gray level.
-    return keras.layers.Rescaling(
-        scale.tolist(), offset.tolist(), dtype=keras.config.dtype_policy().variable_dtype, name="normalize"
-    )(x)
+    return keras.layers.Rescaling(scale.tolist(), offset.tolist(), dtype=full_precision(), name="normalize")(x)
 
 
 def check_preprocessing(preprocessing, channels):
@@ -94,9 +92,12 @@ def pool(x, kind):
 
 def dense_head(x, classes, activation):
     # Under mixed precision the logits stay in float32, or the loss overflows.
-    return keras.layers.Dense(
-        classes, activation=activation, dtype=keras.config.dtype_policy().variable_dtype, name="head"
-    )(x)
+    return keras.layers.Dense(classes, activation=activation, dtype=full_precision(), name="head")(x)
+
+
+def full_precision():
+    """The type that weights have, whatever a mixed policy computes in."""
+    return keras.config.dtype_policy().variable_dtype
 
 
 @contextlib.contextmanager

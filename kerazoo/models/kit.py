@@ -98,11 +98,7 @@ class Kit:
         return self.act(self.dense(x, units, name=name, **options), f"{name}_act")
 
     def flatten(self, x):
-        if None in x.shape[1:]:
-            raise ValueError(
-                "This network ends in dense layers, which fix the image size; got an input_shape with None. "
-                "Give height and width, or use include_top=False."
-            )
+        check_fixed_size(x)
         return keras.layers.Flatten(name="flatten")(x)
 
     def max_pool(self, x, size, stride=None, *, padding=0, name):
@@ -117,6 +113,7 @@ class Kit:
         return keras.layers.Add(name=name)([x, shortcut])
 
     def adaptive_average(self, x, size, name):
+        check_fixed_size(x)
         return x if x.shape[1:3] == size else layers.AdaptiveAveragePooling(size, name=name)(x)
 
     def local_response(self, x, name):
@@ -133,6 +130,14 @@ class Kit:
 
     def padded_shortcut(self, x, filters, stride, name):
         return layers.PaddedShortcut(filters, stride, name=name)(x)
+
+
+def check_fixed_size(x):
+    if None in x.shape[1:]:
+        raise ValueError(
+            "This network ends in dense layers, which fix the image size; got an input_shape with None. "
+            "Give height and width, or use include_top=False."
+        )
 
 
 def rename(name, kind):

@@ -235,6 +235,10 @@ class TrainingOnly(keras.layers.Layer):
         super().__init__(**kwargs)
         self.layer = layer
 
+    def build(self, input_shape):
+        if not self.layer.built:
+            self.layer.build(input_shape)
+
     def call(self, x, training=False):
         return ops.cast(self.layer(x), x.dtype) if training else x
 

@@ -67,9 +67,9 @@ def f6(x, kit):
 
 def radial_basis(x, classes, activation):
     """The paper's output layer: the distance of F6 from the fixed bitmap of each class."""
-    from kerazoo.models.layers import RadialBasis
+    from kerazoo.models import assemble, layers
 
-    return RadialBasis(codes(classes), activation, name="head")(x)
+    return layers.RadialBasis(codes(classes), activation, dtype=assemble.full_precision(), name="head")(x)
 
 
 def codes(classes):

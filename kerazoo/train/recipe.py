@@ -4,13 +4,15 @@ import inspect
 
 import keras
 
-from kerazoo.registry import check_name
+from kerazoo.errors import plain_errors
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def recipe_arguments(doc, argv=None, **defaults):
     """Parse a recipe's options, seed every random generator and set the precision.
+
+    From then on, an error of the user's ends the script with its message alone, without a traceback.
 
     Args:
         doc: the recipe's docstring, shown by `--help`.
@@ -33,7 +35,7 @@ def recipe_arguments(doc, argv=None, **defaults):
     option = parser.add_argument
     show = "(default: %(default)s)"
     option("--dataset", help=f"mnist_sample, a name of tensorflow_datasets, or folder:PATH {show}")
-    option("--model", type=model_name, help=f"a name from `kerazoo list` {show}")
+    option("--model", help=f"a name from `kerazoo list` {show}")
     option("--epochs", type=positive, help=f"passes over the training images {show}")
     option("--batch-size", type=positive, help=f"images a step {show}")
     option("--seed", type=whole, default=0, help=f"of weights, order and augmentation {show}")
@@ -42,6 +44,7 @@ def recipe_arguments(doc, argv=None, **defaults):
     option("--output", help=f"folder for checkpoints, logs and pictures {show}")
     parser.set_defaults(**defaults)
     args = parser.parse_args(argv)
+    plain_errors()
     keras.utils.set_random_seed(args.seed)
     if args.mixed_precision != "float32":
         keras.config.set_dtype_policy(f"mixed_{args.mixed_precision}")
@@ -65,9 +68,3 @@ def bounded(text, least, wanted):
         raise argparse.ArgumentTypeError(f"wanted {wanted}, got {text!r}")
     return value
 
-
-def model_name(text):
-    try:
-        return check_name(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

@@ -35,7 +35,12 @@ def agree(ours, theirs, interpolation):
 @pytest.mark.parametrize(
     "matrix",
     # Odd figures: what falls exactly between two pixels may go either way.
-    [(1, 0, 7, 0, 1, -12), (0.914, 0.203, -3.317, -0.127, 1.109, 4.731), (-1, 0, 80, 0, 1, 0), (0.413, 0, 10, 0, 0.413, 20)],
+    [
+        (1, 0, 7, 0, 1, -12),
+        (0.914, 0.203, -3.317, -0.127, 1.109, 4.731),
+        (-1, 0, 80, 0, 1, 0),
+        (0.413, 0, 10, 0, 0.413, 20),
+    ],
     ids=["shift", "general", "flip", "zoom"],
 )
 def test_a_matrix_means_what_it_means_to_pillow(matrix, interpolation):
@@ -43,10 +48,8 @@ def test_a_matrix_means_what_it_means_to_pillow(matrix, interpolation):
     height, width = image.shape[:2]
     a, b, c, d, e, f = matrix
     # Pillow counts from the outer corner of the first pixel, the warp from the center of the image.
-    centered = np.array(
-        [[a, b, a * width / 2 + b * height / 2 + c - width / 2], [d, e, d * width / 2 + e * height / 2 + f - height / 2]]
-    )
-    matrices = np.concatenate([centered, [[0, 0, 1]]])[None].astype("float32")
+    x, y = width / 2, height / 2
+    matrices = np.array([[[a, b, a * x + b * y + c - x], [d, e, d * x + e * y + f - y], [0, 0, 1]]], "float32")
     ours = primitives.warp(
         keras.ops.convert_to_tensor(image[None]), keras.ops.convert_to_tensor(matrices), interpolation, fill=77
     )
@@ -80,7 +83,10 @@ def test_positive_shear_moves_the_top_to_the_right():
 def test_one_chain_is_shear_scale_rotation_then_translation():
     image = keras.ops.convert_to_tensor(photo((60, 60))[None].astype("float32"))
     steps = [
-        [primitives.shear, 10.0], [primitives.zoom, 1.3], [primitives.rotation, 25.0], [primitives.translation, 4.0, -6.0]
+        [primitives.shear, 10.0],
+        [primitives.zoom, 1.3],
+        [primitives.rotation, 25.0],
+        [primitives.translation, 4.0, -6.0],
     ]
     matrices = [make(*(keras.ops.full((1,), value) for value in values)) for make, *values in steps]
     at_once = numpy(primitives.warp(image, primitives.chain(*matrices)))
@@ -118,9 +124,8 @@ def test_zero_ranges_are_the_identity_to_the_bit(options, dtype):
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear"])
 def test_the_identity_matrix_is_the_identity_to_the_bit(interpolation):
     images = photo()[None, :, :77].astype("float32") * np.float32(0.7)
-    warped = primitives.warp(
-        keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(np.eye(3, dtype="float32")[None]), interpolation
-    )
+    matrices = keras.ops.convert_to_tensor(np.eye(3, dtype="float32")[None])
+    warped = primitives.warp(keras.ops.convert_to_tensor(images), matrices, interpolation)
     np.testing.assert_array_equal(numpy(warped), images)
 
 

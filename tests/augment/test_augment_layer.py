@@ -179,10 +179,9 @@ def test_config_copy_and_pickle(make):
         (None, "received NoneType, wanted images"),
     ],
 )
-@every_layer
-def test_inputs_that_are_no_images(make, inputs, message):
+def test_inputs_that_are_no_images(inputs, message):
     with pytest.raises(ValueError, match=message):
-        make()(inputs)
+        RandomAffine(rotation=5)(inputs)
 
 
 @tensorflow_only
@@ -243,17 +242,25 @@ def test_draws_are_uniform_independent_and_the_same_on_every_backend():
     np.testing.assert_array_equal(drawn[:2] * 2**24, expected)
 
 
+# What could differ from backend to backend; the rest is NumPy or Python. Without conftest.py, which sets the backend.
+PORTABLE = (
+    "dtype_and_shape or dataset_map or functional_model or published_answers or every_backend or general or "
+    "labels_are_mixed or handed_out or its_trace or loss_of_a_model"
+)
+
+
 @tensorflow_only
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_all_of_this_on_another_backend(backend):
+def test_on_jax_and_pytorch(backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     here = pathlib.Path(__file__).parent
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *map(str, here.glob("test_augment_*.py"))],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest", "-k", PORTABLE, str(here)],
         env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"},
         cwd=here.parents[1],
         capture_output=True,
         text=True,
     )
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
+    assert " passed" in result.stdout

@@ -162,9 +162,7 @@ def make_look_alike(folder):
     return folder / "model", FileExistsError, "the folder holds assets"
 
 
-@pytest.mark.parametrize(
-    "make", [make_file, make_file_above, make_other_content, make_mixed_content, make_look_alike]
-)
+@pytest.mark.parametrize("make", [make_file, make_file_above, make_other_content, make_mixed_content, make_look_alike])
 def test_what_is_not_a_saved_model_is_not_replaced(make, model, tmp_path, unchecked):
     path, error, message = make(tmp_path)
     before = content(tmp_path)
@@ -178,13 +176,19 @@ def test_a_parent_that_cannot_be_written(model, tmp_path, monkeypatch, unchecked
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(formats.tempfile, "mkdtemp", refuse)
-    with pytest.raises(PermissionError, match=f"cannot write into the folder {tmp_path}: Permission denied. Choose a path"):
+    with pytest.raises(
+        PermissionError, match=f"cannot write into the folder {tmp_path}: Permission denied. Choose a path"
+    ):
         kerazoo.export(model, tmp_path / "model")
 
 
 @pytest.mark.parametrize(
     "path, error, message",
-    [(3, TypeError, "path must be the folder.*got 3"), ("", TypeError, "got ''"), ("gs://a/b", ValueError, "local folder")],
+    [
+        (3, TypeError, "path must be the folder.*got 3"),
+        ("", TypeError, "got ''"),
+        ("gs://a/b", ValueError, "local folder"),
+    ],
 )
 def test_a_path_that_is_none(path, error, message, model):
     with pytest.raises(error, match=message):

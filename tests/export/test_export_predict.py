@@ -95,7 +95,9 @@ def test_pixels_on_another_scale_give_one_warning(images, message, predictor):
         predictor.predict(images)
 
 
-@pytest.mark.parametrize("images", [pixels(2, 8, 8, 1).astype("float32"), np.zeros((1, 8, 8, 1)), pixels(1, 8, 8, 1) // 255])
+@pytest.mark.parametrize(
+    "images", [pixels(2, 8, 8, 1).astype("float32"), np.zeros((1, 8, 8, 1)), pixels(1, 8, 8, 1) // 255]
+)
 def test_right_pixels_give_none(images, predictor):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -118,7 +120,9 @@ def test_a_saved_model_of_someone_else_is_refused_with_what_was_found(tmp_path):
     module = tf.Module()
     module.serve = tf.function(lambda x: {"y": x}, input_signature=[tf.TensorSpec((None, 3), tf.float32, name="x")])
     tf.saved_model.save(module, str(tmp_path / "other"), signatures=module.serve)
-    with pytest.raises(ValueError, match=r"(?s)Wanted: .*serving_uint8.*Found: serving_default \(x -> y\); no class names"):
+    with pytest.raises(
+        ValueError, match=r"(?s)Wanted: .*serving_uint8.*Found: serving_default \(x -> y\); no class names"
+    ):
         Predictor(tmp_path / "other")
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     with pytest.raises(ValueError, match="Found: no signatures"):

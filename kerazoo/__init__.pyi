@@ -1,0 +1,129 @@
+"""What editors know of kerazoo, whose names resolve on first use. tests/test_stubs.py keeps it true."""
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import keras
+
+from kerazoo import augment as augment
+from kerazoo import data as data
+from kerazoo import models as models
+from kerazoo import registry as registry
+from kerazoo import train as train
+from kerazoo import visualize as visualize
+from kerazoo.analyze import Analysis
+from kerazoo.registry import Facts
+
+__version__: str
+
+Shape: TypeAlias = tuple[int | None, int | None, int]
+Activation: TypeAlias = str | Callable[[Any], Any] | keras.layers.Layer | type[keras.layers.Layer]
+Preprocessing: TypeAlias = str | tuple[float | Sequence[float], float | Sequence[float]]
+
+class Builder(Protocol):
+    def __call__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        classes: int = ...,
+        input_shape: Shape | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classifier_activation: str | Callable[[Any], Any] | None = None,
+        dropout: float | None = None,
+        activation: Activation | None = None,
+        norm: str | None = None,
+        preprocessing: Preprocessing | None = ...,
+        augmentation: keras.layers.Layer | Sequence[keras.layers.Layer] | None = None,
+        name: str | None = None,
+    ) -> keras.Model:
+        """Build the model: pixels in 0..255 to logits.
+
+        Args:
+            weights: None, or the path of a .weights.h5 file.
+            classes: outputs of the head.
+            input_shape: (height, width, channels) in pixels; None: the published size.
+            include_top: False: the last feature map, or pooled features with `pooling`.
+            pooling: None, "avg" or "max"; with include_top=False.
+            classifier_activation: None for logits, or "softmax".
+            dropout: rate, 0 to 1; None: the published one.
+            activation: None: the published one; or a Keras activation, a layer, or a layer class.
+            norm: None: the published one; or "batch", "group", "layer", "none".
+            preprocessing: "imagenet", "cifar10", "unit", None, or (mean, std) for pixels in 0..1.
+            augmentation: one layer or a list, active in training alone.
+            name: of the model.
+        """
+
+class MLPBuilder(Protocol):
+    def __call__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        classes: int = ...,
+        input_shape: Shape | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classifier_activation: str | Callable[[Any], Any] | None = None,
+        dropout: float | None = None,
+        activation: Activation | None = None,
+        norm: str | None = None,
+        preprocessing: Preprocessing | None = ...,
+        augmentation: keras.layers.Layer | Sequence[keras.layers.Layer] | None = None,
+        units: int | Sequence[int] = ...,
+        name: str | None = None,
+    ) -> keras.Model:
+        """Build the model, as `Builder` does; `units` are those of the hidden layers."""
+
+def analyze(model: keras.Model) -> Analysis: ...
+def create_model(name: str, **options: Any) -> keras.Model: ...
+def export(
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    format: str = "tf_saved_model",
+    class_names: Sequence[str] | None = None,
+    verbose: bool = True,
+) -> os.PathLike[str]: ...
+def facts(name: str) -> Facts: ...
+def feature_extractor(model: keras.Model, names: str | Sequence[str]) -> keras.Model: ...
+def list_families() -> list[str]: ...
+def load_model(path: str | os.PathLike[str], **options: Any) -> keras.Model: ...
+def list_models(pattern: str = "*", family: str | None = None) -> list[str]: ...
+
+alexnet: Builder
+alexnet_2012: Builder
+cnn_mnist: Builder
+lenet5: Builder
+lenet5_1998: Builder
+mlp: MLPBuilder
+preact_resnet18: Builder
+preact_resnet110: Builder
+preact_resnet164: Builder
+preact_resnet1001: Builder
+resnet18: Builder
+resnet18_v2: Builder
+resnet20: Builder
+resnet32: Builder
+resnet34: Builder
+resnet34_v2: Builder
+resnet44: Builder
+resnet50: Builder
+resnet50_v1: Builder
+resnet50_v2: Builder
+resnet56: Builder
+resnet101: Builder
+resnet101_v1: Builder
+resnet101_v2: Builder
+resnet110: Builder
+resnet152: Builder
+resnet152_v1: Builder
+resnet152_v2: Builder
+resnet1202: Builder
+vgg11: Builder
+vgg11_bn: Builder
+vgg13: Builder
+vgg13_bn: Builder
+vgg16: Builder
+vgg16_bn: Builder
+vgg19: Builder
+vgg19_bn: Builder

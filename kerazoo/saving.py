@@ -1,0 +1,31 @@
+"""Models from `.keras` files."""
+import importlib
+
+import keras
+
+from kerazoo.models.assemble import deep_graphs
+
+
+def load_model(path, **options):
+    """Load a `.keras` file with layers of kerazoo's in it.
+
+    `keras.saving.load_model` knows such layers only once their modules are imported, which kerazoo does on first use;
+    this imports them first.
+
+    Args:
+        path: a file that `model.save` wrote.
+        options: what `keras.saving.load_model` takes.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: if the file is not a Keras model.
+
+    Example:
+        >>> model = kerazoo.load_model("runs/lenet5_mnist/best.keras")
+    """
+    for module in ("augment", "models.layers", "train.schedules"):
+        importlib.import_module(f"kerazoo.{module}")
+    with deep_graphs():
+        return keras.saving.load_model(path, **options)

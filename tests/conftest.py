@@ -1,0 +1,41 @@
+"""What all tests share. They run on TensorFlow; other backends are tried in fresh processes."""
+import os
+import subprocess
+import sys
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
+
+
+def pytest_configure(config):
+    # A warning that kerazoo causes is a defect; what its dependencies say about themselves is theirs.
+    config.addinivalue_line("filterwarnings", "error:::kerazoo")
+
+
+@pytest.fixture(autouse=True)
+def fresh_keras():
+    """No test sees the random state, precision or graph of another."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.config.set_dtype_policy("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def run_python():
+    """Run code in a fresh interpreter: run_python(code, backend="jax", **environment) -> its output."""
+
+    def run(code, *arguments, backend="tensorflow", check=True, **environment):
+        result = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,
+            env={**os.environ, "KERAS_BACKEND": backend, **environment},
+        )
+        if check:
+            assert result.returncode == 0, result.stderr[-3000:]
+        return result
+
+    return run

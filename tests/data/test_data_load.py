@@ -1,0 +1,148 @@
+import keras
+import numpy as np
+import pytest
+
+from kerazoo.data import load, sources
+
+
+def images_of(dataset):
+    return [image.tobytes() for images, _ in dataset for image in images.numpy()]
+
+
+def labels_of(dataset):
+    return np.concatenate([labels.numpy() for _, labels in dataset])
+
+
+@pytest.fixture(params=["memory", "folder", "stream"])
+def train(request, make_folder, tiny_tfds, monkeypatch):
+    """The training part of each kind of source, seen as a function of the seed."""
+    if request.param == "memory":
+        return lambda seed: load("mnist_sample", "train", 256, seed=seed)
+    if request.param == "folder":
+        name = f"folder:{make_folder({'a': 30, 'b': 30})}"
+        return lambda seed: load(name, "train", 8, seed=seed)
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+    return lambda seed: load("tiny_digits", "train", 8, 8, seed=seed, data_dir=tiny_tfds)
+
+
+def test_the_sample_is_the_documented_one():
+    train, validation, test = load("mnist_sample", batch_size=128)
+    assert [d.num_examples for d in (train, validation, test)] == [9001, 999, 2000]
+    assert [len(d) for d in (train, validation, test)] == [71, 8, 16]
+    assert [d.split for d in (train, validation, test)] == ["train", "validation", "test"]
+    assert (test.name, test.classes, test.class_names) == ("mnist_sample", 10, list("0123456789"))
+    assert (test.image_shape, test.skipped) == ((28, 28, 1), [])
+    np.testing.assert_array_equal(np.bincount(labels_of(test)), [196, 227, 206, 202, 196, 178, 192, 206, 195, 202])
+
+
+def test_images_are_uint8_and_the_last_smaller_batch_is_kept():
+    batches = list(load("mnist_sample", "test", 600))
+    assert [tuple(images.shape) for images, _ in batches] == [(600, 28, 28, 1)] * 3 + [(200, 28, 28, 1)]
+    assert batches[0][0].dtype == "uint8" and batches[0][1].dtype == "int64"
+    assert batches[0][0].numpy().max() == 255
+
+
+def test_splits_do_not_overlap_and_are_stratified():
+    train, validation, test = load("mnist_sample", batch_size=512)
+    parts = [set(images_of(d)) for d in (train, validation, test)]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 12_000
+    everything = np.bincount(labels_of(train)) + np.bincount(labels_of(validation))
+    np.testing.assert_array_equal(np.bincount(labels_of(validation)), np.round(everything * 0.1))
+
+
+def test_a_seed_changes_the_order_and_not_the_splits(train):
+    first, second = train(seed=0), train(seed=1)
+    assert images_of(first) != images_of(second)
+    assert sorted(images_of(first)) == sorted(images_of(second))
+
+
+def test_epochs_differ_and_can_be_returned_to(train):
+    dataset = train(seed=3)
+    zero, one, two = images_of(dataset), images_of(dataset), images_of(dataset)
+    assert zero != one != two != zero and sorted(zero) == sorted(one)
+    again = train(seed=3)
+    again.set_epoch(1)
+    assert [images_of(again), images_of(again)] == [one, two]
+
+
+def test_the_order_is_independent_of_the_global_seed(train):
+    keras.utils.set_random_seed(1)
+    first = images_of(train(seed=0))
+    keras.utils.set_random_seed(2)
+    assert images_of(train(seed=0)) == first
+
+
+def test_validation_and_test_keep_their_order():
+    _, validation, test = load("mnist_sample", batch_size=500)
+    assert images_of(validation) == images_of(validation) and images_of(test) == images_of(test)
+
+
+def test_fit_takes_it_as_it_is():
+    train, validation, test = load("mnist_sample", batch_size=512)
+    model = keras.Sequential([keras.Input(train.image_shape), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    history = model.fit(train, validation_data=validation, epochs=2, shuffle=False, verbose=0).history
+    assert len(history["loss"]) == len(history["val_loss"]) == 2
+    assert model.predict(test, verbose=0).shape == (2000, 10)
+
+
+def test_categorical_labels_are_one_hot():
+    _, labels = next(iter(load("mnist_sample", "test", 64, label_mode="categorical")))
+    _, integers = next(iter(load("mnist_sample", "test", 64)))
+    assert labels.dtype == "float32"
+    np.testing.assert_array_equal(labels, np.eye(10)[integers])
+
+
+@pytest.mark.parametrize("size, shape", [(32, (32, 32, 1)), ((14, 20), (14, 20, 1))])
+def test_image_size(size, shape):
+    dataset = load("mnist_sample", "test", 8, size)
+    images, _ = next(iter(dataset))
+    assert dataset.image_shape == shape and images.shape == (8, *shape) and images.dtype == "uint8"
+
+
+def test_without_validation_the_training_part_is_whole():
+    train, validation, _ = load("mnist_sample", validation_split=0.0)
+    assert train.num_examples == 10_000 and validation is None
+    with pytest.raises(ValueError, match="no validation images with validation_split=0.*above 0"):
+        load("mnist_sample", "validation", validation_split=0)
+
+
+def test_a_tfds_set_without_other_splits_is_split_by_class(tiny_tfds):
+    train, validation, test = load("tiny_digits", image_size=8, data_dir=tiny_tfds)
+    assert [d.num_examples for d in (train, validation, test)] == [48, 6, 6]
+    assert train.class_names == ["even", "odd"] and train.image_shape == (8, 8, 3)
+    np.testing.assert_array_equal(np.bincount(labels_of(test)), [3, 3])
+    parts = [set(images_of(d)) for d in (train, validation, test)]
+    assert len(set.union(*parts)) == 60
+    for images, labels in train:
+        np.testing.assert_array_equal(images[:, 4, 4, 0] // 4 % 2, labels)
+
+
+def test_tfds_images_of_differing_size_come_in_224(tiny_tfds):
+    assert load("tiny_digits", "test", data_dir=tiny_tfds).image_shape == (224, 224, 3)
+
+
+def test_a_large_tfds_set_is_streamed_with_the_same_promises(tiny_tfds, monkeypatch):
+    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(sources, "read_split", None)
+    datasets = load("tiny_digits", None, 8, 8, data_dir=tiny_tfds)
+    assert [(d.num_examples, len(d)) for d in datasets] == [(49, 7), (5, 1), (6, 1)]
+    parts = [set(images_of(d)) for d in datasets]
+    assert [len(part) for part in parts] == [49, 5, 6] and len(set.union(*parts)) == 60
+
+
+def test_importing_needs_no_tensorflow(run_python):
+    run_python("import sys, kerazoo.data; assert not {'tensorflow', 'keras'} & set(sys.modules)")
+
+
+def test_it_feeds_fit_on_jax(run_python):
+    pytest.importorskip("jax")
+    code = """
+import keras, kerazoo.data
+train, validation, _ = kerazoo.data.load("mnist_sample", batch_size=1000)
+model = keras.Sequential([keras.Input(train.image_shape), keras.layers.Flatten(), keras.layers.Dense(10)])
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+history = model.fit(train, validation_data=validation, epochs=2, shuffle=False, verbose=0).history
+print(keras.backend.backend(), len(history["val_loss"]))
+"""
+    assert run_python(code, backend="jax").stdout.split() == ["jax", "2"]

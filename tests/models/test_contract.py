@@ -1,0 +1,269 @@
+"""The one signature that every builder has."""
+import inspect
+
+import keras
+import numpy as np
+import pytest
+
+import kerazoo
+
+# Members of all families that differ in their parts, at a small size.
+FAMILIES = {
+    "mlp": (8, 8, 3), "cnn_mnist": (12, 12, 3), "lenet5": (32, 32, 3), "lenet5_1998": (32, 32, 3), "alexnet": (63, 63, 3),
+    "alexnet_2012": (67, 67, 3), "vgg11": (32, 32, 3), "resnet18": (32, 32, 3), "resnet50_v1": (32, 32, 3),
+    "resnet18_v2": (32, 32, 3), "resnet20": (8, 8, 3), "preact_resnet18": (16, 16, 3), "preact_resnet110": (8, 8, 3),
+    "preact_resnet164": (8, 8, 3),
+}
+# One of each kind, quickly built.
+KINDS = ("mlp", "cnn_mnist", "lenet5", "lenet5_1998", "alexnet", "alexnet_2012", "vgg11", "resnet20", "preact_resnet18")
+LIGHT = ("lenet5", "resnet20", "preact_resnet18")
+
+
+def build(name, **options):
+    return kerazoo.create_model(name, **{"input_shape": FAMILIES[name], "classes": 3, **options})
+
+
+def images(shape, batch=2):
+    return np.random.default_rng(0).integers(0, 256, (batch, *shape), dtype="uint8")
+
+
+@pytest.mark.parametrize("name", kerazoo.list_models())
+def test_every_builder_has_the_same_arguments(name):
+    contract = list(inspect.signature(kerazoo.resnet18).parameters)
+    own = {"mlp": ["units"]}.get(name, [])
+    builder = getattr(kerazoo, name)
+    assert list(inspect.signature(builder).parameters) == [*contract[:-1], *own, "name"]
+    assert builder.__name__ == name and all(f"{argument}:" in builder.__doc__ for argument in contract)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_models_take_uint8_and_float_pixels_and_answer_with_logits(name):
+    model = build(name)
+    pixels = images(FAMILIES[name])
+    logits = keras.ops.convert_to_numpy(model(pixels))
+    assert isinstance(model, keras.Model) and model.name == name
+    assert logits.shape == (2, 3) and np.isfinite(logits).all()
+    np.testing.assert_array_equal(logits, model(pixels.astype("float32")))
+    assert not np.allclose(logits[0], logits[1])
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_features_come_as_a_map_or_pooled(name):
+    features = build(name, include_top=False)
+    if name == "mlp":
+        assert features.output_shape == (None, 512)
+        with pytest.raises(ValueError, match="features are a vector already"):
+            build(name, include_top=False, pooling="avg")
+        return
+    assert len(features.output_shape) == 4
+    channels = features.output_shape[-1]
+    average = build(name, include_top=False, pooling="avg")
+    average.set_weights(features.get_weights())
+    largest = build(name, include_top=False, pooling="max")
+    largest.set_weights(features.get_weights())
+    pixels = images(FAMILIES[name])
+    tensor = keras.ops.convert_to_numpy(features(pixels))
+    assert average.output_shape == largest.output_shape == (None, channels)
+    np.testing.assert_allclose(average(pixels), tensor.mean((1, 2)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(largest(pixels), tensor.max((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+ACTIVATIONS = [
+    ("PReLU", keras.layers.PReLU), ("gelu", "gelu"), ("silu", "silu"), ("LeakyReLU", keras.layers.LeakyReLU(0.2)),
+]
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("kind", "activation"), ACTIVATIONS, ids=[kind for kind, _ in ACTIVATIONS])
+def test_every_activation_is_exchanged(name, kind, activation):
+    model = build(name, activation=activation, include_top=name != "vgg11" and not name.startswith("alexnet"))
+    plain = build(name, include_top=name != "vgg11" and not name.startswith("alexnet"))
+    acts = [layer for layer in model.layers if "act" in layer.name or layer.name.endswith("_out")]
+    assert len(acts) == sum("act" in layer.name or layer.name.endswith("_out") for layer in plain.layers) > 0
+    for layer in acts:
+        found = layer.activation.__name__ if isinstance(layer, keras.layers.Activation) else type(layer).__name__
+        assert found == kind
+    assert len({id(layer) for layer in acts}) == len(acts)
+    if kind == "PReLU":
+        # One slope a channel, so that the image size stays free.
+        assert all(layer.alpha.shape[:-1] == (1, 1) for layer in acts if len(layer.output.shape) == 4)
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize(("norm", "kind"), [
+    ("batch", keras.layers.BatchNormalization), ("group", keras.layers.GroupNormalization),
+    ("layer", keras.layers.LayerNormalization), ("none", None),
+])
+def test_every_norm_is_exchanged(name, norm, kind):
+    top = name != "vgg11" and not name.startswith("alexnet")
+    model = build(name, norm=norm, include_top=top)
+    norms = [type(layer) for layer in model.layers if "ormalization" in type(layer).__name__
+             and "LocalResponse" not in type(layer).__name__]
+    assert set(norms) == ({kind} if kind else set())
+    if kind:
+        convolutions = [layer for layer in model.layers if "conv" in layer.name and hasattr(layer, "kernel")]
+        assert name == "mlp" or len(norms) >= len(convolutions) - 3  # pre-activation leaves the stem and projections bare
+    assert np.isfinite(model(images(FAMILIES[name]))).all()
+
+
+def test_convolutions_have_a_bias_exactly_where_no_norm_follows():
+    biased = lambda model: {layer.use_bias for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    assert biased(build("resnet20")) == {False}
+    assert biased(build("resnet20", norm="none")) == {True}
+
+
+@pytest.mark.parametrize("name", LIGHT)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_gray_and_many_channel_images(name, channels):
+    shape = (*FAMILIES[name][:2], channels)
+    model = build(name, input_shape=shape, preprocessing="unit")
+    assert np.isfinite(model(images(shape))).all()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet20", "preact_resnet18"])
+def test_sides_may_vary_where_no_dense_layer_fixes_them(name):
+    model = build(name, input_shape=(None, None, 3))
+    small, large = FAMILIES[name][:2], (40, 57)
+    assert model(images((*small, 3))).shape == model(images((*large, 3))).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet"])
+def test_dense_networks_take_other_fixed_sizes(name):
+    assert build(name, input_shape=(96, 64, 3))(images((96, 64, 3))).shape == (2, 3)
+
+
+@pytest.mark.parametrize(("preprocessing", "expected"), [
+    ("imagenet", [(100 / 255 - 0.485) / 0.229, (100 / 255 - 0.456) / 0.224, (100 / 255 - 0.406) / 0.225]),
+    ("unit", [100 / 255] * 3),
+    (None, [100] * 3),
+    ((0.5, 0.25), [(100 / 255 - 0.5) / 0.25] * 3),
+    (([0.1, 0.2, 0.3], [0.5, 0.5, 1.0]), [(100 / 255 - 0.1) / 0.5, (100 / 255 - 0.2) / 0.5, 100 / 255 - 0.3]),
+])
+def test_pixels_are_normalized_inside_the_model(preprocessing, expected):
+    model = build("resnet20", preprocessing=preprocessing)
+    stem = keras.Model(model.input, model.get_layer("stem_conv").input)
+    np.testing.assert_allclose(stem(np.full((1, 8, 8, 3), 100, "uint8"))[0, 0, 0], expected, rtol=1e-5)
+
+
+def test_gray_images_are_normalized_by_the_mean_of_the_channels():
+    model = build("resnet20", input_shape=(8, 8, 1), preprocessing="imagenet")
+    stem = keras.Model(model.input, model.get_layer("stem_conv").input)
+    np.testing.assert_allclose(stem(np.full((1, 8, 8, 1), 255, "uint8"))[0, 0, 0], (1 - 0.449) / 0.226, rtol=1e-5)
+
+
+def test_dropout_is_the_published_one_unless_told_otherwise():
+    rates = lambda model: [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    assert rates(build("cnn_mnist")) == [0.5]
+    assert rates(build("cnn_mnist", dropout=0.1)) == [0.1]
+    assert rates(build("cnn_mnist", dropout=0)) == []
+    assert rates(build("resnet20")) == [] and rates(build("resnet20", dropout=0.3)) == [0.3]
+
+
+def test_softmax_on_request():
+    probabilities = build("lenet5", classifier_activation="softmax")(images((32, 32, 3)))
+    np.testing.assert_allclose(np.sum(probabilities, -1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", [*LIGHT, "lenet5_1998"])
+def test_mixed_precision_keeps_pixels_and_logits_in_float32(name, policy):
+    keras.config.set_dtype_policy(policy)
+    model = build(name)
+    assert model.get_layer("normalize").compute_dtype == "float32"
+    assert model.output.dtype == "float32"
+    assert np.isfinite(model(images(FAMILIES[name]))).all()
+
+
+@pytest.mark.parametrize("name", ["lenet5_1998", "alexnet_2012", "resnet20", "resnet18"])
+def test_models_survive_saving_as_keras_files(name, tmp_path):
+    model = build(name)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    pixels = images(FAMILIES[name])
+    np.testing.assert_array_equal(model(pixels), again(pixels))
+
+
+def test_weights_can_come_from_a_file(tmp_path):
+    trained = build("lenet5")
+    trained.save_weights(tmp_path / "lenet5.weights.h5")
+    again = build("lenet5", weights=tmp_path / "lenet5.weights.h5")
+    np.testing.assert_array_equal(trained(images((32, 32, 3))), again(images((32, 32, 3))))
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_trainable_variable_gets_a_gradient(name):
+    import tensorflow as tf
+
+    model = build(name, dropout=0)
+    pixels = tf.constant(images(FAMILIES[name], 4))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(model(pixels, training=True)))
+    for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables])):
+        assert gradient is not None, variable.path
+
+
+BAD = {
+    "no classes": (dict(classes=0), "classes must be a positive integer.*got 0"),
+    "classes in words": (dict(classes="ten"), "classes must be a positive integer.*got 'ten'"),
+    "classes true": (dict(classes=True), "classes must be a positive integer.*got True"),
+    "too small": (dict(input_shape=(16, 32, 3)), r"resnet18 needs images of at least 32x32 pixels; got .*\(16, 32, 3\)"),
+    "with a batch": (dict(input_shape=(8, 32, 32, 3)), r"\(height, width, channels\).*without the batch.*got \(8, 32"),
+    "shape a number": (dict(input_shape=32), r"input_shape must be .*got 32"),
+    "negative side": (dict(input_shape=(-32, 32, 3)), "input_shape must be"),
+    "no channels": (dict(input_shape=(32, 32, None)), "input_shape must be"),
+    "pooling": (dict(pooling="mean", include_top=False), "pooling must be None, 'avg' or 'max'.*'mean'"),
+    "pooling with a top": (dict(pooling="avg"), "is for include_top=False"),
+    "norm": (dict(norm="instance"), "norm must be one of 'batch', 'group'.*'instance'"),
+    "activation": (dict(activation="rellu"), "activation must be .*'rellu'"),
+    "activation a number": (dict(activation=3), "activation must be .*got 3"),
+    "dropout": (dict(dropout=1.5), "dropout must be a rate from 0 to below 1.*1.5"),
+    "preprocessing": (dict(preprocessing="caffe"), "preprocessing must be one of 'imagenet'.*'caffe'"),
+    "preprocessing of two": (dict(preprocessing=([0.5, 0.5], 1.0)), "each of the 3 channels"),
+    "augmentation": (dict(augmentation="flip"), "augmentation must be a Keras layer.*'flip'"),
+    "imagenet": (dict(weights="imagenet"), "no published weights for resnet18 in this version"),
+    "no file": (dict(weights="nowhere.weights.h5"), "existing .weights.h5 file; got 'nowhere"),
+    "weights a number": (dict(weights=3), "weights must be None or the path"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), BAD.values(), ids=BAD)
+def test_bad_arguments_are_answered_in_words(options, message):
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        kerazoo.resnet18(**{"input_shape": (32, 32, 3), **options})
+
+
+def test_an_unknown_argument_is_named():
+    with pytest.raises(TypeError, match=r"resnet18\(\) got an unexpected argument 'clases'; it takes weights, classes"):
+        kerazoo.resnet18(clases=3)
+
+
+def test_channels_first_is_refused():
+    keras.config.set_image_data_format("channels_first")
+    with pytest.raises(ValueError, match="channels last.*set_image_data_format"):
+        kerazoo.resnet18()
+
+
+@pytest.mark.parametrize("name", ["vgg11", "lenet5", "mlp"])
+def test_free_sides_are_refused_where_dense_layers_fix_the_size(name):
+    with pytest.raises(ValueError, match="fix the image size"):
+        build(name, input_shape=(None, None, 3))
+
+
+@pytest.mark.parametrize("name", kerazoo.list_models())
+def test_the_smallest_size_is_the_smallest_that_works(name):
+    builder = getattr(kerazoo, name)
+    least = builder.min_size
+    if name not in ("resnet1202", "preact_resnet1001"):
+        builder(input_shape=(least, least, 3), classes=2, include_top="vgg" not in name and "alexnet" not in name,
+                preprocessing="unit")
+    if least > 1:
+        with pytest.raises(ValueError, match=f"at least {least}x{least} pixels"):
+            builder(input_shape=(least - 1, least, 3))
+
+
+def test_a_batch_of_the_wrong_rank_or_size_is_refused():
+    model = build("resnet20")
+    for shape in [(8, 8, 3), (2, 9, 8, 3)]:
+        with pytest.raises(ValueError, match="shape"):
+            model(np.zeros(shape, "float32"))
