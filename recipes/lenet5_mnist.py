@@ -36,12 +36,12 @@ def main(args):
 
     with Run(args.output, model, vars(args)) as run:
         model.fit(
-            train,
+            run.data(train),
             validation_data=validation,
             epochs=args.epochs,
             initial_epoch=run.initial_epoch,
             callbacks=run.callbacks(early_stopping=15),
-            shuffle=False,  # the data set does it
+            shuffle=False,  # the data set does that, anew each epoch
         )
         run.restore_best()
 

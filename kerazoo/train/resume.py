@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import pathlib
+import sys
 
 import keras
 
@@ -12,7 +13,7 @@ class Run:
 
     At the end of every epoch the weights, the optimizer and the counters of early stopping are saved; each file is
     replaced in one step, so that an interruption leaves the old one or the new one. The same command goes on from the
-    last whole epoch. (The order of the images within later epochs is drawn anew.)
+    end of the last whole epoch.
 
     Used as a context, it turns Ctrl-C into one line that says what was saved and how to go on.
 
@@ -32,7 +33,7 @@ class Run:
 
     Example:
         >>> with Run("runs/lenet5", model, vars(args)) as run:
-        ...     model.fit(train, validation_data=validation, epochs=args.epochs,
+        ...     model.fit(run.data(train), shuffle=False, validation_data=validation, epochs=args.epochs,
         ...               initial_epoch=run.initial_epoch, callbacks=run.callbacks(early_stopping=5))
         ...     run.restore_best()
     """
@@ -42,10 +43,10 @@ class Run:
         self.options = {key: value if isinstance(value, (int, float, bool)) else str(value)
                         for key, value in (options or {}).items()}
         self.state = {"epoch": 0, "best": None, "best_epoch": 0, "wait": 0, "stopped": False}
+        self.dataset = None
         make_writable(self.path)
         if self.state_file.exists():
             self.restore()
-        self.log_file.exists() and not self.state["epoch"] and self.log_file.unlink()
 
     best_file = property(lambda self: self.path / "best.keras")
     log_file = property(lambda self: self.path / "log.csv")
@@ -53,7 +54,8 @@ class Run:
 
     @property
     def initial_epoch(self):
-        return self.state["epoch"]
+        # Nothing is left to train where early stopping had ended it.
+        return sys.maxsize if self.state["stopped"] else self.state["epoch"]
 
     def restore(self):
         saved = json.loads(self.state_file.read_text())
@@ -72,7 +74,16 @@ class Run:
         self.model.load_weights(self.path / saved["weights"])
         print(f"Going on from the end of epoch {self.state['epoch']} in {self.path}.")
 
-    def callbacks(self, early_stopping=None):
+    def data(self, dataset):
+        """Return the training data as it is, and see to it that each epoch has its own order, resumed or not.
+
+        Args:
+            dataset: from `kerazoo.data.load`, or anything with a `set_epoch`.
+        """
+        self.dataset = dataset
+        return dataset
+
+    def callbacks(self, *, early_stopping=None):
         """List the callbacks for `model.fit`: early stopping, best and last checkpoints, CSV and TensorBoard logs.
 
         Args:
@@ -86,7 +97,7 @@ class Run:
             LearningRateLog(),
             stopping,
             Checkpoints(self, stopping),
-            keras.callbacks.CSVLogger(self.log_file, append=self.initial_epoch > 0),
+            keras.callbacks.CSVLogger(self.log_file, append=self.state["epoch"] > 0),
             keras.callbacks.TensorBoard(self.path / "tensorboard"),
         ]
 
@@ -151,8 +162,11 @@ class Checkpoints(keras.callbacks.Callback):
         if state["epoch"]:
             self.stopping.best, self.stopping.wait = state["best"], state["wait"]
             self.stopping.best_epoch = state["best_epoch"] - 1
-        if state["stopped"]:
-            self.model.stop_training = True
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras may have drawn a batch already, to see its shape, and the data set would count that as an epoch.
+        if hasattr(self.run.dataset, "set_epoch"):
+            self.run.dataset.set_epoch(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
         if self.stopping.best_epoch == epoch:

@@ -1,0 +1,78 @@
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import kerazoo
+from kerazoo import cli
+
+
+@pytest.fixture(autouse=True)
+def own_hook(monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+
+
+def test_list_shows_the_models_that_match(capsys):
+    cli.main(["list", "vgg1*_bn"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["model", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
+    assert "138,365,992" in lines[3] and "73.36" in lines[3]
+    cli.main(["list", "--family", "lenet"])
+    assert "lenet5_1998" in capsys.readouterr().out
+
+
+def test_show_gives_facts_paper_and_layers(capsys):
+    cli.main(["show", "lenet5"])
+    output = capsys.readouterr().out
+    for text in ("61,706 trainable", "https://doi.org/10.1109/5.726791", "stage2_conv", "10 x 10 x 16", "240,000"):
+        assert text in output
+
+
+def test_predict_names_the_best_classes(tmp_path, capsys):
+    model = kerazoo.lenet5(classes=3, input_shape=(28, 28, 1))
+    kerazoo.export(model, tmp_path / "model", class_names=["cat", "dog", "eel"], verbose=False)
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28), dtype="uint8")
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    cli.main(["predict", str(tmp_path / "model"), str(tmp_path / "image.png"), "--top", "2"])
+    (line,) = capsys.readouterr().out.strip().splitlines()
+    best = np.argsort(-np.asarray(model(pixels[None, ..., None]))[0])
+    names = ["cat", "dog", "eel"]
+    assert line.startswith(f"{tmp_path / 'image.png'}: {names[best[0]]} ") and f", {names[best[1]]} " in line
+
+    np.save(tmp_path / "scaled.npy", (pixels / 255).astype("float32")[..., None])
+    with pytest.warns(UserWarning, match="0..255"):
+        cli.main(["predict", str(tmp_path / "model"), str(tmp_path / "scaled.npy")])
+
+
+CALLS = {
+    "unknown model": (["show", "resnet81"], "error: Unknown model 'resnet81'; did you mean"),
+    "no model matches": (["list", "resnte*"], "error: No model matches 'resnte*'; did you mean"),
+    "unknown recipe": (["train", "lenet"], "error: Unknown recipe 'lenet'"),
+    "no such export": (["predict", "nowhere", "image.png"], "error: "),
+    "unknown command": (["trian"], "invalid choice: 'trian'"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "message"), CALLS.values(), ids=CALLS)
+def test_errors_are_messages_without_a_traceback(arguments, message, run_python):
+    result = run_python("import sys; from kerazoo.cli import main; sys.exit(main(sys.argv[1:]))", *arguments, check=False)
+    assert result.returncode in (1, 2)
+    assert message in result.stderr and "Traceback" not in result.stderr
+
+
+def test_other_errors_keep_their_traceback(run_python):
+    code = "from kerazoo.errors import plain_errors; plain_errors(); int('ten')"
+    assert "Traceback" in run_python(code, check=False).stderr
+
+
+def test_train_without_a_recipe_names_the_recipes(capsys):
+    assert cli.main(["train"]) == 2
+    assert "lenet5_mnist" in capsys.readouterr().out
+
+
+def test_train_hands_options_on_to_the_recipe(run_python):
+    code = "import sys; from kerazoo.cli import main; sys.exit(main(['train', 'lenet5_mnist', *sys.argv[1:]]))"
+    assert "--mixed-precision" in run_python(code, "--help").stdout
+    result = run_python(code, "--epochs", "ten", check=False)
+    assert result.returncode == 2 and "wanted a positive whole number, got 'ten'" in result.stderr
