@@ -1,6 +1,11 @@
-# make train   set up .venv, train LeNet-5 on the embedded MNIST sample and export it
-# make test    set up .venv and run the tests
-# Both do all their own set-up; PYTHON names the interpreter that .venv is made with (3.10 to 3.13).
+# make train     set up .venv, train LeNet-5 on the embedded MNIST sample and export it
+# make test      set up .venv and run the tests, but for those that take minutes
+# make test-all  the slow tests as well
+# make setup     only set up .venv
+# make clean     remove .venv and what was built; keep runs/ and saved_models/
+#
+# PYTHON names the interpreter that .venv is made with, 3.10 to 3.13; ARGS is handed to the recipe or to pytest:
+# make train ARGS="--epochs 5", make test ARGS="-k resnet"
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,12 +13,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-all clean
+.PHONY: help setup train test test-all clean
 
 help:
-	@sed -n 's/^# \(make .*\)/\1/p' Makefile
-	@echo "make test-all  the slow tests as well"
-	@echo "make clean     remove .venv and what was built; keeps runs/ and saved_models/"
+	@sed -n '/^#/!q;s/^# \{0,1\}//p' Makefile
+
+setup: $(READY)
 
 train: $(READY)
 	@echo "==> Training LeNet-5 on the embedded MNIST sample (recipes/lenet5_mnist.py)"

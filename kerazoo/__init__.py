@@ -8,7 +8,6 @@ Names resolve on first use: importing kerazoo loads neither Keras nor a backend.
 import importlib
 
 from kerazoo.registry import create_model, facts, list_families, list_models, table
-
 from kerazoo.version import __version__  # noqa: F401
 
 ROOMS = ("analyze", "augment", "data", "export", "models", "registry", "train", "visualize")

@@ -30,7 +30,7 @@ def make_parser():
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
     command = commands.add_parser("list", help="list the models", description="List the models.")
-    command.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="shell wildcards, such as 'resnet*'")
+    command.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="wildcards, such as 'resnet*'")
     command.add_argument("--family", help=f"one of: {', '.join(registry.list_families())}")
     command.set_defaults(run=list_models)
 

@@ -43,7 +43,6 @@ class Facts:
 @functools.cache
 def table():
     """All rows of the table of published facts: {name: Facts}."""
-    number = lambda text: float(text) if text else None
     with TABLE.open(newline="", encoding="utf-8") as file:
         return {
             row["name"]: Facts(
@@ -54,8 +53,8 @@ def table():
                 input_shape=tuple(int(side) for side in row["input_shape"].split("x")),
                 classes=int(row["classes"]),
                 dataset=row["dataset"],
-                top1=number(row["top1"]),
-                top5=number(row["top5"]),
+                top1=float(row["top1"]) if row["top1"] else None,
+                top5=float(row["top5"]) if row["top5"] else None,
                 paper=row["paper"],
                 source=row["source"],
             )

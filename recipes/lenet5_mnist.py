@@ -28,8 +28,9 @@ def main(args):
             MixUp(0.1, seed=args.seed),
         ],
     )
+    rate = WarmupCosine(3e-3, args.epochs, warmup=0.05 * args.epochs, steps=len(train))
     model.compile(
-        keras.optimizers.AdamW(WarmupCosine(3e-3, epochs=args.epochs, warmup=2, steps=len(train)), weight_decay=1e-2),
+        keras.optimizers.AdamW(rate, weight_decay=1e-2),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02),
         metrics=["accuracy"],
     )

@@ -16,12 +16,18 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True)
-def fresh_keras():
-    """No test sees the random state, precision or graph of another."""
+def fresh_settings():
+    """No test sees the random state or the settings of another."""
     keras.utils.set_random_seed(0)
     yield
     keras.config.set_dtype_policy("float32")
     keras.config.set_image_data_format("channels_last")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_memory():
+    """Models and traces of one file do not pile up beside those of the next; slow, so not after every test."""
+    yield
     keras.backend.clear_session()
 
 

@@ -56,7 +56,8 @@ CALLS = {
 
 @pytest.mark.parametrize(("arguments", "message"), CALLS.values(), ids=CALLS)
 def test_errors_are_messages_without_a_traceback(arguments, message, run_python):
-    result = run_python("import sys; from kerazoo.cli import main; sys.exit(main(sys.argv[1:]))", *arguments, check=False)
+    code = "import sys; from kerazoo.cli import main; sys.exit(main(sys.argv[1:]))"
+    result = run_python(code, *arguments, check=False)
     assert result.returncode in (1, 2)
     assert message in result.stderr and "Traceback" not in result.stderr
 

@@ -32,5 +32,5 @@ def test_a_misspelled_name_is_answered_with_the_nearest():
 
 @pytest.mark.parametrize("room", ["analyze", "export"])
 def test_a_room_that_is_called_like_its_function_is_both(run_python, room):
-    code = f"import kerazoo.{room}, inspect, kerazoo; print(callable(kerazoo.{room}), inspect.signature(kerazoo.{room}))"
+    code = f"import inspect, kerazoo.{room}; print(callable(kerazoo.{room}), inspect.signature(kerazoo.{room}))"
     assert run_python(code).stdout.startswith("True (model")

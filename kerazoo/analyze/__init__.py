@@ -81,12 +81,15 @@ def analyze(model):
 
 
 def row(layer):
-    count = lambda weights: sum(math.prod(weight.shape) for weight in weights)
     shape = tuple(layer.output.shape[1:])
     kernel = getattr(layer, "kernel", None)
     # Every weight of a convolution's kernel works once at each output position; of a dense layer's, once.
     macs = math.prod(kernel.shape) * math.prod(shape[:-1]) if kernel is not None else 0
     return Row(layer.name, type(layer).__name__, shape, count(layer.weights), count(layer.trainable_weights), macs)
+
+
+def count(weights):
+    return sum(math.prod(weight.shape) for weight in weights)
 
 
 make_callable(__name__, analyze)

@@ -127,7 +127,7 @@ class AugmentationLayer(keras.layers.Layer):
         if rank not in (3, 4):
             raise ValueError(
                 f"{self.name}: received images of shape {tuple(images.shape)}, {wanted}. "
-                "Add the missing axis, for example images[..., None] for grey images."
+                "Add the missing axis, for example images[..., None] for gray images."
             )
         if images.shape[-1] is None:
             raise ValueError(

@@ -19,8 +19,9 @@ _drawn = threading.local()
 class MixUp(AugmentationLayer):
     """Blends each image with another of its batch: ``keep * image + (1 - keep) * partner``.
 
-    ``keep`` is drawn from Beta(alpha, alpha) for each image, the partner by a permutation of the batch. A batch of
-    one stays as it is.
+    The shares are drawn from Beta(alpha, alpha) for each image, the partner by a permutation of the batch. ``keep`` is
+    the larger share: the mixed pairs are the same ones, as every image is a partner too, and an accuracy that knows
+    only the image's own label still says something. A batch of one stays as it is.
 
     Called on a dictionary, the layer mixes the labels as well: integers (batch,) need ``classes``; one-hot or soft
     float labels (batch, classes) do not. They come out as float32 (batch, classes). With ``training=False`` the
@@ -63,6 +64,7 @@ class MixUp(AugmentationLayer):
         batch = ops.shape(images)[0]
         drawn = uniform(seed, batch, 2)
         keep = beta_quantile(drawn[:, 0], self._table, self.alpha)
+        keep = ops.maximum(keep, 1 - keep)
         partner = ops.cast(ops.argsort(drawn[:, 1]), "int32")
         if labels is None:
             _store()[self] = (_trace(), partner, keep)

@@ -4,18 +4,11 @@ import warnings
 
 import numpy as np
 
-from kerazoo.data.sources import (
-    SPLITS,
-    Files,
-    Images,
-    check_size,
-    fit_tensor,
-    is_integer,
-    open_source,
-    pixel_problems,
-    read_image,
-    some,
-)
+from kerazoo.data.checks import check_size, is_integer, some
+from kerazoo.data.images import fit_tensor, read_image
+from kerazoo.data.parts import SPLITS, Files, Images
+from kerazoo.data.sources import open_source
+from kerazoo.pixels import pixel_problems
 
 STREAM_BUFFER = 8192  # undecoded records among which a streamed set is shuffled
 
@@ -52,7 +45,7 @@ def load(
             - `"mnist_sample"`: 10,000 + 2,000 digits of MNIST that come with kerazoo; no network.
             - `"folder:PATH"`: one sub-folder a class, sorted by name, with jpg, jpeg, png, bmp, gif (first frame) or
               webp files, upright according to EXIF; hidden files are left alone. Where PATH holds `train` and `test`,
-              `val` or `validation`, those are the splits. Images are grey (one channel) if all of them are. Every
+              `val` or `validation`, those are the splits. Images are gray (one channel) if all of them are. Every
               file is decoded once when the set is loaded: those that cannot be are left out, counted in one warning
               and listed in `skipped`.
             - any image classification set of TensorFlow Datasets, such as `"cifar10"`, downloaded if need be. Up to

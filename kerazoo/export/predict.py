@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 
 from kerazoo.export import NEEDS_TENSORFLOW
+from kerazoo.pixels import pixel_problems
 
 SIGNATURES = ("serving_default", "serving_uint8")
 OUTPUTS = {"probabilities", "logits", "label"}
@@ -92,7 +93,11 @@ class Predictor:
         self._check_shape(images.shape)
         if not len(images):
             return []
-        self._check_pixels(images)
+        # One warning a predictor: what follows a bad batch is seldom better.
+        problems = [] if self._warned else pixel_problems(images, "images")
+        for problem in problems:
+            self._warned = True
+            warnings.warn(problem, stacklevel=2)
         name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
         images = images if images.dtype == np.uint8 else images.astype("float32")
         probabilities = self._call(name, images)
@@ -121,23 +126,6 @@ class Predictor:
             raise ValueError(
                 f"images must have the shape (batch, {wanted}); got {shape}. Resize them or convert their colors first."
             )
-
-    def _check_pixels(self, images):
-        """One warning a predictor: what follows a bad batch is seldom better."""
-        if self._warned or images.dtype.kind != "f":
-            return
-        low, high = float(images.min()), float(images.max())
-        if not np.isfinite([low, high]).all():
-            problem = "images hold NaN or infinite pixels; their labels mean nothing."
-        elif low < 0 or 0 < high <= 1 or high > 255:
-            problem = (
-                f"pixels span {low:.3g}..{high:.3g}, and 0..255 is wanted: the model normalizes them itself. "
-                "Pass pixels as they come from the image file."
-            )
-        else:
-            return
-        self._warned = True
-        warnings.warn(problem, stacklevel=3)
 
 
 def taken(call):

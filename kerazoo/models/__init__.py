@@ -1,1 +1,1 @@
-"""Architectures, one file a family. A family file is plain Python over a kit and loads no Keras before the first build."""
+"""Architectures, one file a family; a family file is plain Python over a kit and loads no Keras before a build."""

@@ -20,9 +20,9 @@ def alexnet_tower(x, kit):
 
 
 def alexnet_2012_tower(x, kit):
-    """Five convolutions, three of them in the two groups that lived on two GPUs, with local response normalization.
+    """Five convolutions, three of them in the two groups of two GPUs, with local response normalization.
 
-    Biases start at 1 in the layers 2, 4, 5 and the hidden dense ones, which feeds the ReLUs positive inputs (section 5).
+    Biases start at 1 in the layers 2, 4, 5 and the hidden dense ones, so that ReLUs see positive inputs (section 5).
     """
     x = kit.conv_norm_act(x, 96, 11, 4, padding="valid", name="stage1_conv")
     x = kit.max_pool(kit.local_response(x, "stage1_lrn"), 3, 2, name="stage1_pool")

@@ -5,7 +5,7 @@ from kerazoo.models.builder import builder
 
 
 def dense_stack(x, kit, *, units):
-    """Flattened pixels through dense layers: each pixel has its own weights, and a shift by one pixel is a new image."""
+    """Flattened pixels through dense layers: each pixel has its own weights, and a shifted image is a new one."""
     x = kit.flatten(x)
     for i, width in enumerate(check_units(units), 1):
         x = kit.act(kit.normalize(kit.dense(x, width, name=f"fc{i}"), f"fc{i}_bn"), f"fc{i}_act")

@@ -32,7 +32,8 @@ Args:
     name: of the model; None: "{name}".
 
 Returns:
-    A `keras.Model` from pixels in 0..255, (batch, height, width, channels), uint8 or float, to logits, (batch, classes).
+    A `keras.Model` from pixels in 0..255, (batch, height, width, channels), uint8 or float, to logits, (batch,
+    classes).
 
 Raises:
     ValueError: if an argument is out of its range, or the images are too small for the network.
@@ -166,8 +167,8 @@ def check_input_shape(shape, published, min_size, name):
         if side is not None and side < min_size:
             raise ValueError(
                 f"{name} needs images of at least {min_size}x{min_size} pixels; got input_shape={tuple(shape)!r}. "
-                f"Resize the images (kerazoo.data.load(..., image_size={min_size})), or take a network for small images: "
-                "kerazoo.list_models(family='cifar_resnet')."
+                f"Resize the images (kerazoo.data.load(..., image_size={min_size})), or take a network for small "
+                "images: kerazoo.list_models(family='cifar_resnet')."
             )
     return height, width, channels
 

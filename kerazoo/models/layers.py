@@ -84,7 +84,8 @@ class LocalResponseNormalization(keras.layers.Layer):
 class AdaptiveAveragePooling(keras.layers.Layer):
     """Averages over a fixed number of cells whatever the image size, where VGG and AlexNet meet their dense layers.
 
-    Cell i of n covers the rows floor(i h / n) to ceil((i + 1) h / n), as in PyTorch; Keras has such a layer from 3.13 on.
+    Cell i of n covers the rows floor(i h / n) to ceil((i + 1) h / n), as in PyTorch; Keras has such a layer from
+    3.13 on.
 
     Args:
         size: (rows, columns) of the output.
@@ -117,7 +118,7 @@ class AdaptiveAveragePooling(keras.layers.Layer):
 
 @register
 class PaddedShortcut(keras.layers.Layer):
-    """Takes every stride-th pixel and adds channels of zeros: the shortcut without parameters (He et al. 2015, option A).
+    """Takes every stride-th pixel and adds channels of zeros: the free shortcut (He et al. 2015, option A).
 
     Args:
         filters: channels of the output; the new ones are split between front and back.
@@ -142,7 +143,7 @@ class PaddedShortcut(keras.layers.Layer):
 
 @register
 class Subsampling2D(keras.layers.Layer):
-    """Adds up windows of 2x2 pixels, times one trainable coefficient a channel, plus one bias (LeCun et al. 1998, S2, S4)."""
+    """Adds up windows of 2x2 pixels, times a trainable coefficient, plus a bias, for each channel (LeCun et al. 1998)."""
 
     def build(self, input_shape):
         channels = input_shape[-1]

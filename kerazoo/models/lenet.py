@@ -73,7 +73,7 @@ def radial_basis(x, classes, activation):
 
 
 def codes(classes):
-    """Codes of ±1, (classes, 84): the paper's bitmaps for ten digits; random ones, always the same, for other counts."""
+    """Codes of ±1, (classes, 84): the paper's bitmaps for ten digits; random ones, always the same, for others."""
     import numpy as np
 
     if classes == 10:

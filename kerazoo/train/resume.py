@@ -66,8 +66,8 @@ class Run:
         ]
         if different:
             raise ValueError(
-                f"{self.path} holds an interrupted run with other options ({'; '.join(different)}). Give the same options "
-                "to go on, or another --output, or delete the folder to start anew."
+                f"{self.path} holds an interrupted run with other options ({'; '.join(different)}). Give the same "
+                "options to go on, or another --output, or delete the folder to start anew."
             )
         self.state = saved["state"]
         self.model.optimizer.build(self.model.trainable_variables)
@@ -201,4 +201,6 @@ def make_writable(path):
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise type(error)(f"The output folder {path} cannot be written ({error.strerror}). Name another folder.") from None
+        raise type(error)(
+            f"The output folder {path} cannot be written ({error.strerror}). Name another folder."
+        ) from None

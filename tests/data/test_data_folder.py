@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from kerazoo.data import load, read_image
-from kerazoo.data.sources import fit_tensor
+from kerazoo.data.images import fit_tensor
 
 
 def labels_of(dataset):

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.data import load, sources
+from kerazoo.data import load, tfds
 
 
 def images_of(dataset):
@@ -21,7 +21,7 @@ def train(request, make_folder, tiny_tfds, monkeypatch):
     if request.param == "folder":
         name = f"folder:{make_folder({'a': 30, 'b': 30})}"
         return lambda seed: load(name, "train", 8, seed=seed)
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(tfds, "MEMORY_LIMIT", 0)
     return lambda seed: load("tiny_digits", "train", 8, 8, seed=seed, data_dir=tiny_tfds)
 
 
@@ -123,8 +123,8 @@ def test_tfds_images_of_differing_size_come_in_224(tiny_tfds):
 
 
 def test_a_large_tfds_set_is_streamed_with_the_same_promises(tiny_tfds, monkeypatch):
-    monkeypatch.setattr(sources, "MEMORY_LIMIT", 0)
-    monkeypatch.setattr(sources, "read_split", None)
+    monkeypatch.setattr(tfds, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(tfds, "read_split", None)
     datasets = load("tiny_digits", None, 8, 8, data_dir=tiny_tfds)
     assert [(d.num_examples, len(d)) for d in datasets] == [(49, 7), (5, 1), (6, 1)]
     parts = [set(images_of(d)) for d in datasets]

@@ -82,8 +82,8 @@ def test_a_wrong_top_is_refused(top, predictor):
 @pytest.mark.parametrize(
     "images, message",
     [
-        (pixels(2, 8, 8, 1) / 255, "0..255 is wanted"),
-        (pixels(2, 8, 8, 1) / 127.5 - 1, "0..255 is wanted"),
+        (pixels(2, 8, 8, 1) / 255, "wanted 0 to 255"),
+        (pixels(2, 8, 8, 1) / 127.5 - 1, "wanted 0 to 255"),
         (np.where(pixels(2, 8, 8, 1) > 9, 1.0, np.nan), "NaN or infinite"),
     ],
 )
@@ -96,7 +96,7 @@ def test_pixels_on_another_scale_give_one_warning(images, message, predictor):
 
 
 @pytest.mark.parametrize(
-    "images", [pixels(2, 8, 8, 1).astype("float32"), np.zeros((1, 8, 8, 1)), pixels(1, 8, 8, 1) // 255]
+    "images", [pixels(2, 8, 8, 1).astype("float32"), np.zeros((1, 8, 8, 1))]
 )
 def test_right_pixels_give_none(images, predictor):
     with warnings.catch_warnings():

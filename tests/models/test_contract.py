@@ -9,8 +9,9 @@ import kerazoo
 
 # Members of all families that differ in their parts, at a small size.
 FAMILIES = {
-    "mlp": (8, 8, 3), "cnn_mnist": (12, 12, 3), "lenet5": (32, 32, 3), "lenet5_1998": (32, 32, 3), "alexnet": (63, 63, 3),
-    "alexnet_2012": (67, 67, 3), "vgg11": (32, 32, 3), "resnet18": (32, 32, 3), "resnet50_v1": (32, 32, 3),
+    "mlp": (8, 8, 3), "cnn_mnist": (12, 12, 3), "lenet5": (32, 32, 3), "lenet5_1998": (32, 32, 3),
+    "alexnet": (63, 63, 3), "alexnet_2012": (67, 67, 3), "vgg11": (32, 32, 3), "resnet18": (32, 32, 3),
+    "resnet50_v1": (32, 32, 3),
     "resnet18_v2": (32, 32, 3), "resnet20": (8, 8, 3), "preact_resnet18": (16, 16, 3), "preact_resnet110": (8, 8, 3),
     "preact_resnet164": (8, 8, 3),
 }
@@ -103,12 +104,15 @@ def test_every_norm_is_exchanged(name, norm, kind):
     assert set(norms) == ({kind} if kind else set())
     if kind:
         convolutions = [layer for layer in model.layers if "conv" in layer.name and hasattr(layer, "kernel")]
-        assert name == "mlp" or len(norms) >= len(convolutions) - 3  # pre-activation leaves the stem and projections bare
+        # Pre-activation leaves the stem and the projections bare.
+        assert name == "mlp" or len(norms) >= len(convolutions) - 3
     assert np.isfinite(model(images(FAMILIES[name]))).all()
 
 
 def test_convolutions_have_a_bias_exactly_where_no_norm_follows():
-    biased = lambda model: {layer.use_bias for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+    def biased(model):
+        return {layer.use_bias for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
+
     assert biased(build("resnet20")) == {False}
     assert biased(build("resnet20", norm="none")) == {True}
 
@@ -153,7 +157,9 @@ def test_gray_images_are_normalized_by_the_mean_of_the_channels():
 
 
 def test_dropout_is_the_published_one_unless_told_otherwise():
-    rates = lambda model: [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    def rates(model):
+        return [layer.rate for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
     assert rates(build("cnn_mnist")) == [0.5]
     assert rates(build("cnn_mnist", dropout=0.1)) == [0.1]
     assert rates(build("cnn_mnist", dropout=0)) == []
@@ -199,7 +205,8 @@ def test_every_trainable_variable_gets_a_gradient(name):
     pixels = tf.constant(images(FAMILIES[name], 4))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.square(model(pixels, training=True)))
-    for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, [v.value for v in model.trainable_variables])):
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients):
         assert gradient is not None, variable.path
 
 
@@ -207,7 +214,7 @@ BAD = {
     "no classes": (dict(classes=0), "classes must be a positive integer.*got 0"),
     "classes in words": (dict(classes="ten"), "classes must be a positive integer.*got 'ten'"),
     "classes true": (dict(classes=True), "classes must be a positive integer.*got True"),
-    "too small": (dict(input_shape=(16, 32, 3)), r"resnet18 needs images of at least 32x32 pixels; got .*\(16, 32, 3\)"),
+    "too small": (dict(input_shape=(16, 32, 3)), r"resnet18 needs images of at least 32x32 pixels; .*\(16, 32, 3\)"),
     "with a batch": (dict(input_shape=(8, 32, 32, 3)), r"\(height, width, channels\).*without the batch.*got \(8, 32"),
     "shape a number": (dict(input_shape=32), r"input_shape must be .*got 32"),
     "negative side": (dict(input_shape=(-32, 32, 3)), "input_shape must be"),

@@ -1,0 +1,101 @@
+"""Single images: from files to pixels, and to a wanted size."""
+import pathlib
+
+import numpy as np
+
+from kerazoo.data.checks import check_size, first_line
+
+
+def fit_tensor(images, shape):
+    """Resize the shorter side (bilinear, antialiased), crop the middle: (..., h, w, c) uint8 to (..., *shape) uint8."""
+    import tensorflow as tf
+
+    height, width, channels = shape
+    if images.shape[-3:-1] != (height, width):
+        own = tf.cast(tf.shape(images)[-3:-1], tf.float64)
+        wanted = tf.constant([height, width], tf.int32)
+        scale = tf.reduce_max(tf.cast(wanted, tf.float64) / own)
+        size = tf.maximum(tf.cast(tf.round(own * scale), tf.int32), wanted)
+        top, left = tf.unstack((size - wanted) // 2)
+        images = tf.image.resize(images, size, antialias=True)[..., top : top + height, left : left + width, :]
+        images = tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8)
+    return tf.ensure_shape(images, [*images.shape[:-3], height, width, channels])
+
+
+def read_image(path, channels, size=None):
+    """Read one image file, or one array saved by `numpy.save`, as pixels.
+
+    Args:
+        path: an image in any format that Pillow reads, upright according to its EXIF orientation; or a `.npy` file
+            of shape (height, width) or (height, width, channels).
+        channels: 1 (gray) or 3 (RGB). Files are converted, transparency is dropped; of an array, gray is repeated.
+        size: None for the image's own size, or the side in pixels, or (height, width): the shorter side is resized
+            (bilinear, antialiased), then the middle is cropped, so that the aspect is kept.
+
+    Returns:
+        A uint8 array (height, width, channels) of values 0 to 255; float32 for a `.npy` file of floats, as it is.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be decoded, or an argument is out of range.
+
+    Example:
+        >>> read_image("seven.png", channels=1, size=28).shape
+        (28, 28, 1)
+    """
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (gray) or 3 (RGB); got {channels!r}.")
+    size = check_size(size, "size")
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no image {path}. Wanted: the path of an image file or of a .npy array.")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file. Wanted: the path of an image file or of a .npy array.")
+    return (read_array if path.suffix.lower() == ".npy" else read_picture)(path, channels, size)
+
+
+def read_picture(path, channels, size):
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off instead of scaling
+                image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype("uint8"))
+            if image.mode == "P":  # a palette may hold transparent colors, which only RGBA can name
+                image = image.convert("RGBA")
+            image = image.convert("L" if channels == 1 else "RGB")
+            if size and size != image.size[::-1]:
+                image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+            return np.array(image, "uint8").reshape(image.height, image.width, channels)
+    except Exception as error:  # Pillow's plugins raise whatever the bytes lead them to
+        reason = f"{type(error).__name__}: {error}".replace(str(path), path.name)
+        raise ValueError(f"{path} cannot be decoded as an image ({reason}). Replace or remove it.") from None
+
+
+def read_array(path, channels, size):
+    try:
+        pixels = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a NumPy array ({first_line(error)}).") from None
+    wanted = f"wanted (height, width) or (height, width, {channels})"
+    if not isinstance(pixels, np.ndarray) or pixels.dtype.kind not in "buif":
+        raise ValueError(f"{path} is not an array of numbers; {wanted}, values 0 to 255.")
+    if pixels.ndim not in (2, 3) or pixels.ndim == 3 and pixels.shape[2] not in (1, channels) or 0 in pixels.shape:
+        raise ValueError(f"{path} has shape {pixels.shape}; {wanted}. One file holds one image, without a batch axis.")
+    if pixels.dtype.kind == "f":
+        pixels = pixels.astype("float32")
+    elif pixels.min() < 0 or pixels.max() > 255:
+        raise ValueError(f"{path} has integers from {pixels.min()} to {pixels.max()}; wanted pixels, 0 to 255.")
+    else:
+        pixels = pixels.astype("uint8")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if size and size != pixels.shape[:2]:
+        pixels = np.stack([resize_plane(pixels[..., c], size) for c in range(pixels.shape[2])], axis=-1)
+    return np.repeat(pixels, channels // pixels.shape[2], axis=2)
+
+
+def resize_plane(plane, size):
+    from PIL import Image, ImageOps
+
+    return np.asarray(ImageOps.fit(Image.fromarray(plane), size[::-1], Image.Resampling.BILINEAR))
