@@ -39,9 +39,9 @@ $(READY): setup.cfg pyproject.toml
 	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) || { echo "This Python cannot make virtual environments. On Debian or Ubuntu:" \
 	  "apt-get install python3-venv"; exit 1; }
-	@echo "==> Installing kerazoo and what it needs, about 2 GB (TensorFlow, Keras; a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "==> Installing kerazoo and what it needs, about 3 GB with TensorFlow (minutes, in silence)"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
 clean:

@@ -24,11 +24,11 @@ def main(args):
         classes=train.classes,
         input_shape=train.image_shape,
         augmentation=[
-            RandomAffine(rotation=10, translation=0.08, scale=0.1, shear=5, seed=args.seed),
+            RandomAffine(rotation=6, translation=0.04, scale=0.05, seed=args.seed),
             MixUp(0.1, seed=args.seed),
         ],
     )
-    rate = WarmupCosine(3e-3, args.epochs, warmup=0.05 * args.epochs, steps=len(train))
+    rate = WarmupCosine(2e-3, args.epochs, warmup=0.05 * args.epochs, steps=len(train))
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=1e-2),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02),
