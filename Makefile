@@ -10,6 +10,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help

@@ -116,5 +116,5 @@ def predict(args):
     size = None if None in (height, width) else (height, width)
     for path in args.images:
         image = read_image(path, channels, size)
-        best = predictor.predict(image[None], top=args.top)[0]
+        best = predictor.predict(image[None], top=args.top, source=path)[0]
         print(f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in best))

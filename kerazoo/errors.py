@@ -2,12 +2,16 @@
 import pathlib
 import sys
 import traceback
+import warnings
 
 PACKAGE = pathlib.Path(__file__).parent
 
 
 def plain_errors():
-    """Let errors that kerazoo raises on purpose end the program with their message; others keep their traceback."""
+    """Let errors that kerazoo raises on purpose end the program with their message; others keep their traceback.
+
+    Warnings come as sentences too, without the line of code that raised them.
+    """
 
     def hook(kind, error, trace):
         if issubclass(kind, KeyboardInterrupt):
@@ -17,7 +21,11 @@ def plain_errors():
         else:
             sys.__excepthook__(kind, error, trace)
 
+    def show_warning(message, category, filename, lineno, file=None, line=None):
+        print(f"warning: {message}", file=file or sys.stderr)
+
     sys.excepthook = hook
+    warnings.showwarning = show_warning
 
 
 def raised_by_kerazoo(trace):

@@ -1,4 +1,5 @@
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from kerazoo import cli
 @pytest.fixture(autouse=True)
 def own_hook(monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
 
 
 def test_list_shows_the_models_that_match(capsys):
@@ -41,7 +43,7 @@ def test_predict_names_the_best_classes(tmp_path, capsys):
     assert line.startswith(f"{tmp_path / 'image.png'}: {names[best[0]]} ") and f", {names[best[1]]} " in line
 
     np.save(tmp_path / "scaled.npy", (pixels / 255).astype("float32")[..., None])
-    with pytest.warns(UserWarning, match="0..255"):
+    with pytest.warns(UserWarning, match="scaled.npy: pixel values lie between 0 and 1; wanted 0 to 255"):
         cli.main(["predict", str(tmp_path / "model"), str(tmp_path / "scaled.npy")])
 
 

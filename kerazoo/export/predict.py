@@ -68,12 +68,13 @@ class Predictor:
         self.input_shape = tuple(taken(self._signatures["serving_uint8"])["images"].shape)[1:]
         self._warned = False
 
-    def predict(self, images, top=1):
+    def predict(self, images, top=1, source="images"):
         """The most probable classes of each image.
 
         Args:
             images: pixels in 0..255, an array of shape (batch, height, width, channels), uint8 or other numbers.
             top: how many classes to name per image; at most as many as there are.
+            source: what to call the images in a warning, such as a file name.
 
         Returns:
             For each image a list of (label, probability), the most probable first.
@@ -94,7 +95,7 @@ class Predictor:
         if not len(images):
             return []
         # One warning a predictor: what follows a bad batch is seldom better.
-        problems = [] if self._warned else pixel_problems(images, "images")
+        problems = [] if self._warned else pixel_problems(images, source)
         for problem in problems:
             self._warned = True
             warnings.warn(problem, stacklevel=2)
