@@ -113,6 +113,8 @@ def predict(args):
 
     predictor = Predictor(args.saved_model)
     height, width, channels = predictor.input_shape
+    if channels not in (1, 3):
+        raise ValueError(f"{args.saved_model} takes images of {channels} channels; image files have 1 or 3.")
     size = None if None in (height, width) else (height, width)
     for path in args.images:
         image = read_image(path, channels, size)

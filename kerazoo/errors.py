@@ -1,4 +1,5 @@
 """What a person at the terminal sees when something goes wrong."""
+import os
 import pathlib
 import sys
 import traceback
@@ -16,6 +17,9 @@ def plain_errors():
     def hook(kind, error, trace):
         if issubclass(kind, KeyboardInterrupt):
             print("\nInterrupted.", file=sys.stderr)
+        elif issubclass(kind, BrokenPipeError):
+            # Whoever read the output, `head` say, has seen enough; Python must not try to flush the rest.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         elif raised_by_kerazoo(trace):
             print(f"error: {error}", file=sys.stderr)
         else:
@@ -29,4 +33,6 @@ def plain_errors():
 
 
 def raised_by_kerazoo(trace):
-    return PACKAGE in pathlib.Path(traceback.extract_tb(trace)[-1].filename).parents
+    """Whether a `raise` of kerazoo's was the last to run; an error out of any other line is a defect."""
+    last = traceback.extract_tb(trace)[-1]
+    return PACKAGE in pathlib.Path(last.filename).parents and (last.line or "").startswith("raise")

@@ -6,7 +6,7 @@ import keras
 from kerazoo.models.assemble import deep_graphs
 
 
-def load_model(path, **options):
+def load_model(path, compile=True):
     """Load a `.keras` file with layers of kerazoo's in it.
 
     `keras.saving.load_model` knows such layers only once their modules are imported, which kerazoo does on first use;
@@ -14,7 +14,7 @@ def load_model(path, **options):
 
     Args:
         path: a file that `model.save` wrote.
-        options: what `keras.saving.load_model` takes.
+        compile: whether to compile the model as it was, if it was.
 
     Returns:
         A `keras.Model`.
@@ -28,4 +28,4 @@ def load_model(path, **options):
     for module in ("augment", "models.layers", "train.schedules"):
         importlib.import_module(f"kerazoo.{module}")
     with deep_graphs():
-        return keras.saving.load_model(path, **options)
+        return keras.saving.load_model(path, compile=compile)

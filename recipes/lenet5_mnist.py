@@ -1,10 +1,14 @@
 """LeNet-5 on handwritten digits: the whole road from images to a SavedModel that a server can take.
 
-    python recipes/lenet5_mnist.py                                            # the embedded sample, offline
-    python recipes/lenet5_mnist.py --dataset mnist --output runs/mnist        # all of MNIST
-    python recipes/lenet5_mnist.py --dataset fashion_mnist --model cnn_mnist --output runs/fashion_mnist
+Test accuracy, mean and standard deviation over the seeds 0, 1, 2; minutes on 2 CPU cores, shared with other work:
+
+    python recipes/lenet5_mnist.py                                               # @SAMPLE_DOC@; embedded, offline
+    python recipes/lenet5_mnist.py --dataset mnist --epochs 20 --output runs/mnist                 # @MNIST_DOC@
+    python recipes/lenet5_mnist.py --dataset fashion_mnist --model cnn_mnist --epochs 30 --output runs/fashion_mnist
+                                                                                                   # @FASHION_DOC@
 """
 import json
+import pathlib
 
 import keras
 import numpy as np
@@ -15,6 +19,9 @@ from kerazoo.train import Run, WarmupCosine, recipe_arguments
 
 
 def main(args):
+    export = pathlib.Path("saved_models") / pathlib.Path(args.output).resolve().name
+    kerazoo.export.check(export)
+
     train, validation, test = kerazoo.data.load(
         args.dataset, batch_size=args.batch_size, label_mode="categorical", seed=args.seed
     )
@@ -58,7 +65,7 @@ def main(args):
         ).savefig(run.path / "mistakes.png")
         print(f"Curves and misclassified images: {run.path}/curves.png, {run.path}/mistakes.png")
 
-        kerazoo.export(model, f"saved_models/{run.path.name}", class_names=test.class_names)
+        kerazoo.export(model, export, class_names=test.class_names)
 
 
 if __name__ == "__main__":

@@ -35,15 +35,19 @@ def test_the_stub_gives_each_builder_its_signature(name):
     real = inspect.signature(getattr(kerazoo, name)).parameters
     assert [argument.arg for argument in stub.kwonlyargs] == list(real)
     for parameter, default in zip(real.values(), defaults):
-        assert default in ("...", repr(parameter.default)), parameter
+        # Models of different data sets differ in these alone.
+        own = parameter.name in ("classes", "preprocessing", "units")
+        assert default == ("..." if own else repr(parameter.default))
 
 
-@pytest.mark.parametrize("function", ["analyze", "create_model", "export", "facts", "feature_extractor", "list_models"])
+@pytest.mark.parametrize("function", [node.name for node in STUB.body if isinstance(node, ast.FunctionDef)])
 def test_the_stub_gives_each_function_its_signature(function):
     stub = next(node for node in STUB.body if isinstance(node, ast.FunctionDef) and node.name == function).args
     real = inspect.signature(getattr(kerazoo, function)).parameters
     names = [argument.arg for argument in (*stub.args, *stub.kwonlyargs, *filter(None, [stub.kwarg]))]
     assert names == list(real)
+    written = [ast.literal_eval(default) for default in (*stub.defaults, *filter(None, stub.kw_defaults))]
+    assert written == [p.default for p in real.values() if p.default is not p.empty]
 
 
 def test_an_editor_completes_a_builder():

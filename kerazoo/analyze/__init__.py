@@ -2,6 +2,8 @@
 import dataclasses
 import math
 
+import keras
+
 from kerazoo.callable_module import make_callable
 
 
@@ -65,7 +67,8 @@ def analyze(model):
         convolutions and dense layers for one image, without biases, as the papers count them.
 
     Raises:
-        ValueError: if the model is not functional, or its image size is not fixed.
+        ValueError: if the model is not functional, its image size is not fixed, or it holds something that cannot be
+            counted: a model as a layer, a layer used twice, or one with kernels of a kind unknown here.
 
     Example:
         >>> print(kerazoo.analyze(kerazoo.lenet5()))
@@ -77,15 +80,35 @@ def analyze(model):
             f"analyze needs a fixed image size; {model.name} takes {model.inputs[0].shape[1:]}. Build it with an "
             "input_shape without None."
         )
-    return Analysis(model.name, [row(layer) for layer in model.layers])
+    # Keras counts a layer's uses in all models together; its configuration knows those in this one.
+    layers = model.get_config()["layers"]
+    uses = {entry["config"]["name"]: len(entry.get("inbound_nodes", [0])) for entry in layers}
+    return Analysis(model.name, [row(layer, uses.get(layer.name, 1)) for layer in model.layers])
 
 
-def row(layer):
+def row(layer, uses=1):
+    if isinstance(layer, keras.Model) or uses > 1 or not hasattr(layer.output, "shape"):
+        reason = "is a model itself" if isinstance(layer, keras.Model) else (
+            f"is used {uses} times" if uses > 1 else "has several outputs")
+        raise ValueError(f"The layer {layer.name} {reason}, which cannot be counted yet. Analyze its parts.")
     shape = tuple(layer.output.shape[1:])
     kernel = getattr(layer, "kernel", None)
-    # Every weight of a convolution's kernel works once at each output position; of a dense layer's, once.
-    macs = math.prod(kernel.shape) * math.prod(shape[:-1]) if kernel is not None else 0
+    if kernel is None and any(len(weight.shape) > 1 for weight in layer.weights) and not is_activation(layer):
+        raise ValueError(
+            f"The layer {layer.name} ({type(layer).__name__}) multiplies in a way that cannot be counted yet; known "
+            "are convolutions and dense layers."
+        )
+    # Every weight of a convolution's kernel works once at each output position; of a dense layer's, once; of a
+    # transposed convolution's, once at each input position.
+    transposed = isinstance(layer, (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose))
+    positions = layer.input.shape[1:-1] if transposed else shape[:-1]
+    macs = math.prod(kernel.shape) * math.prod(positions) if kernel is not None else 0
     return Row(layer.name, type(layer).__name__, shape, count(layer.weights), count(layer.trainable_weights), macs)
+
+
+def is_activation(layer):
+    """One slope a channel or pixel has the shape of a kernel, and is none."""
+    return isinstance(layer, keras.layers.PReLU)
 
 
 def count(weights):

@@ -99,6 +99,14 @@ def load(
 
     splits = SPLITS if split is None else (split,)
     source = open_source(name, splits, image_size, validation_split, corrupt_limit, data_dir)
+    for part_split, part in source.parts.items():
+        if part is not None and not len(part):
+            if part_split != "validation":
+                raise ValueError(
+                    f"{name} is too small: no image is left for its {part_split} split. Wanted: at least three images "
+                    "a class, one each for training, validation and testing."
+                )
+            source.parts[part_split] = None
     if split and source.parts[split] is None:
         raise ValueError(
             f"{name} has no {split} images with validation_split={validation_split}. Pass a share above 0, such as 0.1."
@@ -110,14 +118,15 @@ def load(
         warnings.warn(problem, stacklevel=2)
     if skipped := sorted({path for part in source.parts.values() if part for path in part.skipped}):
         warnings.warn(
-            f"{name}: {len(skipped)} files cannot be decoded as images and are left out: {some(skipped)}. "
+            f"{name}: left out, as they cannot be decoded as images: {len(skipped)} of the files, {some(skipped)}. "
             f"The full list is in the `skipped` of each split.",
             stacklevel=2,
         )
     results = []
     for part_split, part in source.parts.items():
-        dataset = part and batches(part, source, batch_size, label_mode, seed if part_split == "train" else None)
-        if dataset is not None:
+        dataset = None
+        if part is not None:
+            dataset = batches(part, source, batch_size, label_mode, seed if part_split == "train" else None)
             dataset.classes, dataset.class_names = len(source.class_names), list(source.class_names)
             dataset.image_shape, dataset.num_examples = source.image_shape, len(part)
             dataset.name, dataset.split, dataset.skipped = name, part_split, list(part.skipped)

@@ -47,6 +47,25 @@ def export(model, path, *, format="tf_saved_model", class_names=None, verbose=Tr
         >>> served = tf.saved_model.load("saved_models/lenet5_mnist")
         >>> served.signatures["serving_uint8"](images=images)["label"]
     """
+    check(path, format=format)
+    from kerazoo.export import formats
+
+    return formats.FORMATS[format](model, pathlib.Path(path), class_names, verbose)
+
+
+def check(path, *, format="tf_saved_model"):
+    """Raise at once what `export` would raise about the backend and the place, before hours of training.
+
+    Args:
+        path: the folder to write.
+        format: "tf_saved_model", the one format so far.
+
+    Raises:
+        TypeError, ValueError, OSError, RuntimeError, ImportError: as `export` does.
+
+    Example:
+        >>> kerazoo.export.check("saved_models/lenet5_mnist")
+    """
     if not isinstance(path, (str, os.PathLike)) or not str(path):
         raise TypeError(f"path must be the folder to write, as a string or a pathlib.Path; got {path!r}.")
     if "://" in str(path):
@@ -55,11 +74,12 @@ def export(model, path, *, format="tf_saved_model", class_names=None, verbose=Tr
         import tensorflow  # noqa: F401
     except ImportError as error:
         raise ImportError(f"kerazoo.export needs {NEEDS_TENSORFLOW}") from error
-    from kerazoo.export import formats
+    from kerazoo.export import formats, signatures
 
     if format not in formats.FORMATS:
         raise ValueError(f"unknown export format {format!r}; there is: {', '.join(map(repr, formats.FORMATS))}.")
-    return formats.FORMATS[format](model, pathlib.Path(path), class_names, verbose)
+    signatures.check_backend()
+    formats.check_target(pathlib.Path(path))
 
 
 make_callable(__name__, export)

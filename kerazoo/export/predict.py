@@ -66,7 +66,7 @@ class Predictor:
             )
         self.class_names = tuple(names.read_bytes().decode("utf-8").split("\n")[:-1])
         self.input_shape = tuple(taken(self._signatures["serving_uint8"])["images"].shape)[1:]
-        self._warned = False
+        self._warned = set()
 
     def predict(self, images, top=1, source="images"):
         """The most probable classes of each image.
@@ -84,7 +84,7 @@ class Predictor:
             ValueError: if the shape is not what the model takes, or `top` is not a positive integer.
 
         Warns:
-            UserWarning: once, if pixels are NaN or infinite, or seem to be scaled to something else than 0..255.
+            UserWarning: once a source, if pixels are NaN or infinite, or seem to be on another scale than 0..255.
         """
         if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
             raise ValueError(f"top must be a positive integer, how many classes to name; got {top!r}.")
@@ -94,10 +94,8 @@ class Predictor:
         self._check_shape(images.shape)
         if not len(images):
             return []
-        # One warning a predictor: what follows a bad batch is seldom better.
-        problems = [] if self._warned else pixel_problems(images, source)
-        for problem in problems:
-            self._warned = True
+        for problem in [] if source in self._warned else pixel_problems(images, source):
+            self._warned.add(source)
             warnings.warn(problem, stacklevel=2)
         name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
         images = images if images.dtype == np.uint8 else images.astype("float32")

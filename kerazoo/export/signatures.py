@@ -9,15 +9,18 @@ PASS_THROUGH = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatte
 ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
 
 
-def check_classifier(model):
-    """Refuse what the signatures could not describe; return the shape of one image and the number of classes."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(f"model must be a keras.Model; got {type(model).__name__}.")
+def check_backend():
     if keras.config.backend() != "tensorflow":
         raise RuntimeError(
             f"Keras runs on {keras.config.backend()} here, and a SavedModel can be written on TensorFlow only. Save "
             "the weights; in a new process, set KERAS_BACKEND=tensorflow, build the model again, load them, export it."
         )
+
+
+def check_classifier(model):
+    """Refuse what the signatures could not describe; return the shape of one image and the number of classes."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"model must be a keras.Model; got {type(model).__name__}.")
     if keras.config.image_data_format() == "channels_first":
         raise ValueError(
             "images must be channels last; keras.config.image_data_format() is 'channels_first'. Call "

@@ -58,6 +58,7 @@ alexnet = builder(
 # training set; here the mean of each channel.
 alexnet_2012 = builder(
     "alexnet_2012", alexnet_2012_tower, top=dense_layers_2012, dropout=0.5, min_size=67, input_shape=(227, 227, 3),
-    kit={"norm": "none", "initializer": "normal_0.01"}, preprocessing=((0.485, 0.456, 0.406), 1 / 255),
+    kit={"norm": "none", "initializer": "normal_0.01", "head_initializer": "normal_0.01"},
+    preprocessing=((0.485, 0.456, 0.406), 1 / 255),
     reference="Krizhevsky et al.: ImageNet Classification with Deep CNNs, 2012, https://papers.nips.cc/paper/4824",
 )

@@ -1,5 +1,6 @@
 """The Keras side of `builder`: augmentation, normalization, heads and the loss of mixed labels."""
 import contextlib
+import inspect
 import os
 import sys
 
@@ -9,7 +10,8 @@ from keras import ops
 
 from kerazoo.models import layers
 from kerazoo.models.builder import PREPROCESSING
-from kerazoo.models.kit import ACTIVATIONS
+from kerazoo.models.kit import ACTIVATIONS, INITIALIZERS
+from kerazoo.registry import table
 
 
 def augment(x, augmentation):
@@ -22,6 +24,7 @@ def augment(x, augmentation):
                 "augmentation must be a Keras layer or a list of Keras layers, such as kerazoo.augment.RandomAffine(); "
                 f"got {layer!r}."
             )
+        check_mixing(layer)
         if not layer._call_has_training_arg:
             layer = layers.TrainingOnly(layer, name=f"{layer.name}_in_training")
         # Keras's augmentation layers are active unless told otherwise; training=True in fit overrides this.
@@ -29,10 +32,28 @@ def augment(x, augmentation):
     return x, any(hasattr(layer, "take_mixing") for layer in stages)
 
 
+def check_mixing(layer):
+    """Labels are mixed by `take_mixing`; a layer that mixes images without it would train on wrong labels."""
+    inner = getattr(layer, "layers", [])
+    if hasattr(layer, "take_mixing") or not (
+        type(layer).__name__ in ("MixUp", "CutMix") or any(hasattr(part, "take_mixing") for part in inner)
+    ):
+        for part in inner:
+            check_mixing(part)
+        return
+    raise ValueError(
+        f"{layer.name} mixes images, and the loss would not hear of it. Put a layer of kerazoo.augment, such as "
+        "kerazoo.augment.MixUp, into the list itself."
+    )
+
+
 def normalize(x, preprocessing):
-    """Pixels in 0..255 to what the weights were trained on: a Rescaling layer, without weights, inside the export."""
+    """Pixels in 0..255 to what the weights were trained on: a Rescaling layer, without weights, inside the export.
+
+    A layer of this name marks where augmentation ends and the network begins, also where it does nothing.
+    """
     if preprocessing is None:
-        return x
+        return keras.layers.Identity(dtype=full_precision(), name="normalize")(x)
     channels = x.shape[-1]
     mean, std = check_preprocessing(preprocessing, channels)
     scale, offset = 1 / (255 * std), -mean / std
@@ -55,6 +76,11 @@ def check_preprocessing(preprocessing, channels):
         if channels == 1:
             # A gray image is the mean of three equal channels.
             pair = [values.mean(keepdims=True) for values in pair]
+        elif len(pair[0]) not in (1, channels):
+            raise ValueError(
+                f"preprocessing={preprocessing!r} is for 3 channels, and the images have {channels}. Give 'unit', or "
+                "(mean, std), one number or one a channel."
+            )
     else:
         try:
             mean, std = preprocessing
@@ -66,10 +92,13 @@ def check_preprocessing(preprocessing, channels):
     return [np.broadcast_to(values, (channels,)) for values in pair]
 
 
-def check_activation(activation):
+def check_activation(activation, argument="activation"):
     known = isinstance(activation, (str, keras.layers.Layer)) or callable(activation)
     if isinstance(activation, type):
-        known = issubclass(activation, keras.layers.Layer)
+        known = issubclass(activation, keras.layers.Layer) and not any(
+            parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+            for parameter in inspect.signature(activation).parameters.values()
+        )
     if isinstance(activation, str) and activation not in ACTIVATIONS:
         try:
             keras.activations.get(activation)
@@ -77,8 +106,8 @@ def check_activation(activation):
             known = False
     if not known:
         raise ValueError(
-            "activation must be the name of a Keras activation such as 'relu' or 'gelu', a function, a Keras layer, or "
-            f"a layer class such as keras.layers.PReLU; got {activation!r}."
+            f"{argument} must be the name of a Keras activation such as 'relu' or 'gelu', a function, a Keras layer, or "
+            f"a layer class such as keras.layers.PReLU, without arguments that it needs; got {activation!r}."
         )
     return activation
 
@@ -90,9 +119,12 @@ def pool(x, kind):
     return layer(name="pool")(x)
 
 
-def dense_head(x, classes, activation):
+def dense_head(x, kit, classes, activation):
     # Under mixed precision the logits stay in float32, or the loss overflows.
-    return keras.layers.Dense(classes, activation=activation, dtype=full_precision(), name="head")(x)
+    return keras.layers.Dense(
+        classes, activation=activation, kernel_initializer=INITIALIZERS[kit.head_initializer](),
+        dtype=full_precision(), name="head",
+    )(x)
 
 
 def full_precision():
@@ -122,7 +154,40 @@ def load(model, weights):
         )
     if not path.endswith(".weights.h5") or not os.path.isfile(path):
         raise ValueError(f"weights must be the path of an existing .weights.h5 file; got {path!r}.")
-    model.load_weights(path)
+    try:
+        found, author = inventory(path)
+        check_inventory(model, found, author)
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"The weights in {path} do not fit {model.name}: {reason}.") from error
+
+
+def inventory(path):
+    """What a `.weights.h5` file holds: {layer: shapes of its arrays}, and the name of the model that wrote it."""
+    import h5py
+
+    with h5py.File(path) as file:
+        found = {}
+        for group in file.get("layers", {}).values():
+            arrays = group.get("vars", {})
+            if len(arrays):
+                found[arrays.attrs.get("name", group.name)] = [arrays[key].shape for key in sorted(arrays, key=int)]
+        return found, file["vars"].attrs.get("name") if "vars" in file else None
+
+
+def check_inventory(model, found, author):
+    """Keras ignores surplus arrays, and two networks may have equal shapes."""
+    own = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in model.layers if layer.weights}
+    wrong = [name for name in {**own, **found} if own.get(name) != found.get(name)]
+    if wrong:
+        name = wrong[0]
+        raise ValueError(
+            f"{len(wrong)} layers differ, among them {name}: {found.get(name, 'nothing')} in the file, "
+            f"{own.get(name, 'nothing')} in the model"
+        )
+    if author != model.name and {author, model.name} <= set(table()):
+        raise ValueError(f"they were saved by {author}, whose layers are alike but not the same")
 
 
 @layers.register
@@ -133,18 +198,31 @@ class MixedLabelsModel(keras.Model):
     """
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        if any(getattr(loss, "reduction", None) == "mean_with_sample_weight" for loss in keras.tree.flatten(self.loss)):
+            raise ValueError(
+                "Label mixing weighs each image's labels, which a loss with reduction='mean_with_sample_weight' "
+                "divides out again. Compile with reduction='sum_over_batch_size', Keras's default, or 'sum'."
+            )
         # Only the layers in front of the network, in their order: each mixes what the one before has mixed.
         drawn = [layer.take_mixing() for layer in self.layers if hasattr(layer, "take_mixing")] if training else []
         drawn = [mixing for mixing in drawn if mixing is not None]
-        ones = ops.ones((ops.shape(y_pred)[0],), "float32")
-        terms = [(y, ones if sample_weight is None else ops.cast(sample_weight, "float32"))]
+        batch = ops.shape(keras.tree.flatten(y_pred)[0])[0]
+        if sample_weight is None:
+            weight = ops.ones((batch,), "float32")
+        else:
+            # Keras takes (batch, 1) as well, which would meet the shares (batch,) as a square.
+            weight = ops.reshape(ops.cast(sample_weight, "float32"), (batch,))
+        terms = [(y, weight)]
         for partner, keep in drawn:
             keep = ops.cast(keep, "float32")
             terms = [
                 term for labels, weight in terms
                 for term in (
                     (labels, weight * keep),
-                    (ops.take(labels, partner, axis=0), ops.take(weight, partner, axis=0) * (1 - keep)),
+                    (
+                        keras.tree.map_structure(lambda tensor: ops.take(tensor, partner, axis=0), labels),
+                        ops.take(weight, partner, axis=0) * (1 - keep),
+                    ),
                 )
             ]
         if not drawn:

@@ -3,6 +3,7 @@
 Keras is imported when a model is built, so that naming a builder costs nothing.
 """
 import inspect
+import numbers
 import operator
 
 PREPROCESSING = {
@@ -60,7 +61,7 @@ def builder(
         kit: the fields of `Kit` in which the paper differs from its defaults.
         top: ``top(x, kit) -> vector`` from the last feature map to what the head reads; None: the global
             average, then dropout.
-        head: ``head(x, classes, activation) -> logits``; None: one dense layer.
+        head: ``head(x, kit, classes, activation) -> logits``; None: one dense layer.
         options: {name: (default, documentation)} of the family's own arguments; they are handed to the trunk.
         reference: the paper.
         design: the numbers that make this variant (depths, widths, block).
@@ -97,6 +98,8 @@ def builder(
             )
         if norm is not None and norm not in NORMS:
             raise ValueError(f"norm must be one of {', '.join(map(repr, NORMS))}, or None; got {norm!r}.")
+        if classifier_activation is not None:
+            assemble.check_activation(classifier_activation, "classifier_activation")
         if dropout is not None and not (is_number(dropout) and 0 <= dropout < 1):
             raise ValueError(f"dropout must be a rate from 0 to below 1, or None; got {dropout!r}.")
         parts = Kit(**{
@@ -113,7 +116,7 @@ def builder(
         x = trunk(x, parts, **design, **own)
         if include_top:
             x = top(x, parts) if top else parts.dropout(assemble.pool(x, "avg"), "head_dropout")
-            x = (head or assemble.dense_head)(x, classes, classifier_activation)
+            x = (head or assemble.dense_head)(x, parts, classes, classifier_activation)
         elif pooling:
             x = assemble.pool(x, pooling)
         with assemble.deep_graphs():
@@ -174,4 +177,4 @@ def check_input_shape(shape, published, min_size, name):
 
 
 def is_number(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)

@@ -6,7 +6,7 @@ He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016, https://
 import functools
 
 from kerazoo.models.builder import builder
-from kerazoo.models.resnet import V1, V2, preact_basic, preact_bottleneck
+from kerazoo.models.resnet import V1, V2, preact_basic, preact_bottleneck, stages
 
 
 def cifar_resnet(x, kit, *, blocks):
@@ -20,14 +20,6 @@ def preact_resnet(x, kit, *, block, depths, width=16):
     x = kit.conv(x, width, 3, name="stem_conv")
     x = stages(x, kit, block, depths, width)
     return kit.act(kit.normalize(x, "final_bn"), "final_act")
-
-
-def stages(x, kit, block, depths, width):
-    for stage, depth in enumerate(depths, 1):
-        for i in range(1, depth + 1):
-            stride = 2 if i == 1 and stage > 1 else 1
-            x = block(x, kit, width * 2 ** (stage - 1), stride, name=f"stage{stage}_block{i}")
-    return x
 
 
 def padded_basic(x, kit, filters, stride, *, name):
@@ -45,6 +37,9 @@ def padded_preact_basic(x, kit, filters, stride, *, name):
     x = kit.norm_act_conv(x, filters, 3, name=f"{name}_conv2")
     return kit.add(x, shortcut, f"{name}_add")
 
+
+# The authors' code strides in the first 1x1: https://github.com/KaimingHe/resnet-1k-layers
+strided_bottleneck = functools.partial(preact_bottleneck, stride_in_first=True)
 
 cifar = functools.partial(
     builder, input_shape=(32, 32, 3), classes=10, min_size=4, preprocessing="cifar10",
@@ -64,7 +59,9 @@ preact_resnet18 = cifar(
 preact_resnet110 = cifar(
     "preact_resnet110", preact_resnet, block=padded_preact_basic, depths=(18, 18, 18), reference=V2
 )
-preact_resnet164 = cifar("preact_resnet164", preact_resnet, block=preact_bottleneck, depths=(18, 18, 18), reference=V2)
+preact_resnet164 = cifar(
+    "preact_resnet164", preact_resnet, block=strided_bottleneck, depths=(18, 18, 18), reference=V2
+)
 preact_resnet1001 = cifar(
-    "preact_resnet1001", preact_resnet, block=preact_bottleneck, depths=(111, 111, 111), reference=V2
+    "preact_resnet1001", preact_resnet, block=strided_bottleneck, depths=(111, 111, 111), reference=V2
 )

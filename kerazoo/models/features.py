@@ -25,25 +25,35 @@ def feature_extractor(model, names):
         >>> features(images)["stage2"].shape
         (8, 28, 28, 128)
     """
-    if not isinstance(model, keras.Model) or not hasattr(model, "operations"):
-        raise ValueError(f"feature_extractor takes a functional keras.Model; got {model!r}.")
-    wanted = [names] if isinstance(names, str) else list(names)
-    outputs = {name: find_layer(model, name).output for name in wanted}
-    start = next((layer for layer in model.layers if layer.name == "normalize"), None)
-    image = start.input if start else model.inputs[0]
+    if not isinstance(model, keras.Model) or not getattr(model, "inputs", None):
+        raise ValueError(f"feature_extractor takes a built functional or sequential keras.Model; got {model!r}.")
+    wanted = [names] if isinstance(names, str) else names
+    if not isinstance(wanted, (list, tuple)) or not wanted or not all(isinstance(name, str) for name in wanted):
+        raise ValueError(f"names must be the name of a stage or layer, or a list of such names; got {names!r}.")
+    layers = network(model)
+    outputs = {name: find_layer(model.name, layers, name).output for name in wanted}
+    image = layers[0].input if layers[0] is not model.layers[0] else model.inputs[0]
     with deep_graphs():
         return keras.Model(image, outputs[names] if isinstance(names, str) else outputs, name=f"{model.name}_features")
 
 
-def find_layer(model, name):
+def network(model):
+    """The layers from the normalization of the pixels on; a foreign model's layers all."""
+    names = [layer.name for layer in model.layers]
+    start = names.index("normalize") if "normalize" in names else 0
+    # Only augmentation, which has no weights, may be left out.
+    return model.layers[0 if any(layer.weights for layer in model.layers[:start]) else start:]
+
+
+def find_layer(model_name, layers, name):
     """The layer of that name, or the last one of the stage or block of that name."""
-    layers = [layer for layer in model.layers if layer.name == name]
-    layers = layers or [layer for layer in model.layers if layer.name.startswith(f"{name}_")]
-    if not layers:
-        known = [layer.name for layer in model.layers]
+    found = [layer for layer in layers if layer.name == name]
+    found = found or [layer for layer in layers if layer.name.startswith(f"{name}_")]
+    if not found:
+        known = [layer.name for layer in layers]
         stages = list(dict.fromkeys(part.split("_")[0] for part in known))
         raise ValueError(
-            f"{model.name} has no stage or layer {name!r}{nearest(name, known + stages)} "
+            f"{model_name} has no stage or layer {name!r}{nearest(name, known + stages)} "
             f"Its layers begin with: {', '.join(stages)}."
         )
-    return layers[-1]
+    return found[-1]

@@ -22,6 +22,7 @@ class Kit:
         epsilon: the norm's epsilon. 1e-5 is what PyTorch's published weights were trained with.
         bias: whether convolutions have a bias; None: where no norm follows.
         initializer: for kernels, a name in `INITIALIZERS`.
+        head_initializer: for the last dense layer's kernel.
         rate: of every dropout, 0 to 1.
     """
 
@@ -30,6 +31,7 @@ class Kit:
     epsilon: float = 1e-5
     bias: bool | None = None
     initializer: str = "he_fan_out"
+    head_initializer: str = "glorot"
     rate: float = 0.0
 
     def conv(self, x, filters, size, stride=1, *, groups=1, padding="same", bias=None, bias_start=0.0, name):

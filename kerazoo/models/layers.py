@@ -143,7 +143,7 @@ class PaddedShortcut(keras.layers.Layer):
 
 @register
 class Subsampling2D(keras.layers.Layer):
-    """Adds up windows of 2x2 pixels, times a trainable coefficient, plus a bias, for each channel (LeCun et al. 1998)."""
+    """Adds up windows of 2x2 pixels, times a trainable coefficient, plus a bias, a channel each (LeCun et al. 1998)."""
 
     def build(self, input_shape):
         channels = input_shape[-1]

@@ -65,7 +65,7 @@ def f6(x, kit):
     return kit.dropout(kit.dense_act(kit.flatten(x), 84, name="f6"), "head_dropout")
 
 
-def radial_basis(x, classes, activation):
+def radial_basis(x, kit, classes, activation):
     """The paper's output layer: the distance of F6 from the fixed bitmap of each class."""
     from kerazoo.models import assemble, layers
 
@@ -84,7 +84,12 @@ def codes(classes):
 
 def center(x, kit):
     """Put smaller images, such as MNIST's 28x28 pixels, in the middle of the field."""
-    margins = [0 if side is None else max(FIELD - side, 0) for side in x.shape[1:3]]
+    if None in x.shape[1:3]:
+        raise ValueError(
+            "LeNet-5 centers smaller images in a field of 32x32 pixels and so needs a fixed image size; got an "
+            "input_shape with None. Give height and width."
+        )
+    margins = [max(FIELD - side, 0) for side in x.shape[1:3]]
     return kit.pad(x, [(margin // 2, margin - margin // 2) for margin in margins], "center") if any(margins) else x
 
 

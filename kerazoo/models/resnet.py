@@ -26,11 +26,12 @@ def resnet_v2(x, kit, *, block, depths):
     return kit.act(kit.normalize(x, "final_bn"), "final_act")
 
 
-def stages(x, kit, block, depths):
+def stages(x, kit, block, depths, width=64):
+    """Residual blocks; each stage but the first halves the image, and doubles the channels."""
     for stage, depth in enumerate(depths, 1):
         for i in range(1, depth + 1):
             stride = 2 if i == 1 and stage > 1 else 1
-            x = block(x, kit, 64 * 2 ** (stage - 1), stride, name=f"stage{stage}_block{i}")
+            x = block(x, kit, width * 2 ** (stage - 1), stride, name=f"stage{stage}_block{i}")
     return x
 
 
@@ -71,11 +72,12 @@ def preact_basic(x, kit, filters, stride, *, name):
     return kit.add(x, shortcut, f"{name}_add")
 
 
-def preact_bottleneck(x, kit, filters, stride, *, name):
-    """1x1, 3x3, 1x1, each behind norm and activation; the stride sits in the 3x3."""
+def preact_bottleneck(x, kit, filters, stride, *, stride_in_first=False, name):
+    """1x1, 3x3, 1x1, each behind norm and activation; the stride sits in the 3x3, or in the first 1x1."""
+    first, second = (stride, 1) if stride_in_first else (1, stride)
     x, shortcut = preactivate(x, kit, 4 * filters, stride, name)
-    x = kit.conv(x, filters, 1, name=f"{name}_conv1")
-    x = kit.norm_act_conv(x, filters, 3, stride, name=f"{name}_conv2")
+    x = kit.conv(x, filters, 1, first, name=f"{name}_conv1")
+    x = kit.norm_act_conv(x, filters, 3, second, name=f"{name}_conv2")
     x = kit.norm_act_conv(x, 4 * filters, 1, name=f"{name}_conv3")
     return kit.add(x, shortcut, f"{name}_add")
 

@@ -3,6 +3,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import sys
 
 import keras
@@ -40,13 +41,17 @@ class Run:
 
     def __init__(self, path, model, options=None, monitor="val_accuracy"):
         self.path, self.model, self.monitor = pathlib.Path(path), model, monitor
+        # Where the folder is does not matter: it may be moved, or named from elsewhere.
         self.options = {key: value if isinstance(value, (int, float, bool)) else str(value)
-                        for key, value in (options or {}).items()}
+                        for key, value in (options or {}).items() if key != "output"}
         self.state = {"epoch": 0, "best": None, "best_epoch": 0, "wait": 0, "stopped": False}
         self.dataset = None
         make_writable(self.path)
         if self.state_file.exists():
             self.restore()
+        else:
+            # TensorBoard would draw two runs as one curve.
+            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
 
     best_file = property(lambda self: self.path / "best.keras")
     log_file = property(lambda self: self.path / "log.csv")
@@ -58,21 +63,44 @@ class Run:
         return sys.maxsize if self.state["stopped"] else self.state["epoch"]
 
     def restore(self):
-        saved = json.loads(self.state_file.read_text())
+        try:
+            saved = json.loads(self.state_file.read_text())
+            self.check_options(saved["options"])
+            self.model.optimizer.build(self.model.trainable_variables)
+            self.model.load_weights(self.path / saved["weights"])
+            for seed, state in zip(self.seeds(), saved["seeds"], strict=True):
+                seed.assign(state)
+            self.cut_log(saved["state"]["epoch"])
+        except OtherOptions:
+            raise
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"The interrupted run in {self.path} cannot be gone on with ({str(error).splitlines()[0]}). "
+                "Delete the folder to start anew."
+            ) from error
+        self.state = saved["state"]
+        print(f"Going on from the end of epoch {self.state['epoch']} in {self.path}.")
+
+    def check_options(self, before):
         different = [
-            f"--{key.replace('_', '-')} {saved['options'].get(key)} then, {self.options.get(key)} now"
-            for key in sorted({*saved["options"], *self.options})
-            if saved["options"].get(key) != self.options.get(key)
+            f"--{key.replace('_', '-')} {before.get(key)} then, {self.options.get(key)} now"
+            for key in sorted({*before, *self.options})
+            if before.get(key) != self.options.get(key)
         ]
         if different:
-            raise ValueError(
+            raise OtherOptions(
                 f"{self.path} holds an interrupted run with other options ({'; '.join(different)}). Give the same "
                 "options to go on, or another --output, or delete the folder to start anew."
             )
-        self.state = saved["state"]
-        self.model.optimizer.build(self.model.trainable_variables)
-        self.model.load_weights(self.path / saved["weights"])
-        print(f"Going on from the end of epoch {self.state['epoch']} in {self.path}.")
+
+    def seeds(self):
+        """The states of the random generators of dropout and augmentation, which are no weights to Keras."""
+        return [variable for variable in self.model.variables if "seed_generator" in variable.path]
+
+    def cut_log(self, epochs):
+        """Drop what was logged after the last checkpoint."""
+        lines = self.log_file.read_bytes().splitlines(keepends=True)
+        replace(self.log_file, lambda file: file.write_bytes(b"".join(lines[: epochs + 1])))
 
     def data(self, dataset):
         """Return the training data as it is, and see to it that each epoch has its own order, resumed or not.
@@ -87,18 +115,29 @@ class Run:
         """List the callbacks for `model.fit`: early stopping, best and last checkpoints, CSV and TensorBoard logs.
 
         Args:
-            early_stopping: stop after so many epochs without a new best; None: never.
+            early_stopping: stop after so many epochs without a new best, a positive integer; None: never.
+
+        Returns:
+            A list of `keras.callbacks.Callback`.
+
+        Raises:
+            ValueError: if `early_stopping` is neither.
         """
+        if early_stopping is not None and (isinstance(early_stopping, bool) or not early_stopping >= 1):
+            raise ValueError(
+                f"early_stopping must be a positive number of epochs, or None for never; got {early_stopping!r}."
+            )
         mode = "min" if self.monitor.endswith("loss") else "max"
         stopping = keras.callbacks.EarlyStopping(
-            self.monitor, patience=early_stopping if early_stopping else 10**9, mode=mode
+            self.monitor, patience=early_stopping or sys.maxsize, mode=mode
         )
         return [
             LearningRateLog(),
-            stopping,
-            Checkpoints(self, stopping),
             keras.callbacks.CSVLogger(self.log_file, append=self.state["epoch"] > 0),
             keras.callbacks.TensorBoard(self.path / "tensorboard"),
+            stopping,
+            # Last: what a checkpoint counts as done has been logged.
+            Checkpoints(self, stopping),
         ]
 
     def save(self, epoch, stopping):
@@ -109,7 +148,10 @@ class Run:
         }
         weights = f"epoch_{epoch:04d}.weights.h5"
         replace(self.path / weights, self.model.save_weights)
-        note = json.dumps({"options": self.options, "state": self.state, "weights": weights}, indent=2)
+        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in self.seeds()]
+        note = json.dumps(
+            {"options": self.options, "state": self.state, "weights": weights, "seeds": seeds}, indent=2
+        )
         replace(self.state_file, lambda file: file.write_text(note))
         self.forget(keep=weights)
 
@@ -119,7 +161,11 @@ class Run:
                 file.unlink()
 
     def log(self):
-        """Read the log: {name: list of one number an epoch}."""
+        """Read the log.
+
+        Returns:
+            {name: list of one number an epoch}, as `kerazoo.visualize.curves` takes it.
+        """
         with self.log_file.open(newline="") as file:
             rows = list(csv.DictReader(file))
         return {key: [float(row[key]) for row in rows] for key in rows[0]} if rows else {}
@@ -150,6 +196,10 @@ class Run:
         )
 
 
+class OtherOptions(ValueError):
+    """The folder holds an interrupted run of another command."""
+
+
 class Checkpoints(keras.callbacks.Callback):
     """Saves the best and the last state; stands behind early stopping, whose counters it saves and restores."""
 
@@ -169,6 +219,11 @@ class Checkpoints(keras.callbacks.Callback):
             self.run.dataset.set_epoch(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
+        if self.run.monitor not in logs:
+            raise ValueError(
+                f"The run chooses its best epoch by {self.run.monitor!r}, which was not logged; there are: "
+                f"{', '.join(sorted(logs))}. Give fit validation_data, or the Run another monitor."
+            )
         if self.stopping.best_epoch == epoch:
             replace(self.run.best_file, self.model.save)
         self.run.save(epoch + 1, self.stopping)

@@ -37,7 +37,7 @@ def mistakes(images, labels, probabilities, class_names, count=40):
     rows = max(math.ceil(len(shown) / columns), 1)
     figure = Figure(figsize=(max(1.4 * columns, 6), 1.9 * rows + 0.6), layout="constrained")
     figure.suptitle(f"{len(wrong):,} of {len(labels):,} wrong"
-                    + (f", the {len(shown)} most confident ones" if len(shown) < len(wrong) else ""))
+                    + (f", shown: the most confident {len(shown)}" if len(shown) < len(wrong) else ""))
     for axes, k in zip(figure.subplots(rows, columns, squeeze=False).flat, [*shown, *[None] * (rows * columns)]):
         axes.axis("off")
         if k is None:

@@ -41,3 +41,27 @@ def test_what_cannot_be_counted_is_refused_in_words():
         kerazoo.analyze(kerazoo.resnet20(input_shape=(None, None, 3)))
     with pytest.raises(ValueError, match="functional keras.Model; got 'resnet20'"):
         kerazoo.analyze("resnet20")
+
+
+def test_a_transposed_convolution_works_at_its_input_positions():
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2DTranspose(5, 3, strides=2)])
+    assert kerazoo.analyze(model).macs == 8 * 8 * 3 * 3 * 3 * 5
+
+
+def shared():
+    image, layer = keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 3, padding="same", name="twice")
+    return keras.Model(image, layer(layer(image)))
+
+
+UNKNOWN = {
+    "a nested model": (lambda: keras.Sequential([keras.Input((32, 32, 3)), kerazoo.resnet20()]), "is a model itself"),
+    "a shared layer": (shared, "twice is used 2 times"),
+    "another kernel": (
+        lambda: keras.Sequential([keras.Input((8, 8, 3)), keras.layers.SeparableConv2D(4, 3)]), "multiplies in a way"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNKNOWN.values(), ids=UNKNOWN)
+def test_what_would_be_counted_wrong_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        kerazoo.analyze(make())

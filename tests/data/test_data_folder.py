@@ -43,7 +43,7 @@ def test_a_train_folder_with_a_test_folder_gives_up_a_validation_share(make_fold
     assert [d.num_examples for d in load(f"folder:{root}")] == [18, 2, 20]
 
 
-def test_images_are_grey_if_all_are(make_folder):
+def test_images_are_gray_if_all_are(make_folder):
     root = make_folder({"a": 5, "b": 5}, mode="L")
     assert load(f"folder:{root}", "train").image_shape == (20, 16, 1)
     Image.new("RGB", (16, 20)).save(root / "a" / "color.png")
@@ -76,7 +76,8 @@ def truncate(file):
 def test_a_corrupt_image_is_left_out_counted_and_listed(make_folder, ending):
     root = make_folder({"a": 20, "b": 20}, ending=ending, size=(100, 100))
     truncate(root / "a" / f"004.{ending}")
-    with pytest.warns(UserWarning, match=rf"1 files cannot be decoded.*004\.{ending}") as caught:
+    message = rf"left out, as they cannot be decoded as images: 1 of the files.*004\.{ending}"
+    with pytest.warns(UserWarning, match=message) as caught:
         datasets = load(f"folder:{root}", batch_size=8, corrupt_limit=0.05)
     assert len([w for w in caught if "decoded" in str(w.message)]) == 1
     assert sum(d.num_examples for d in datasets) == sum(len(labels_of(d)) for d in datasets) == 39
@@ -187,3 +188,21 @@ def test_arrays_are_read_as_images(tmp_path, dtype, expected):
     pixels = read_image(tmp_path / "image.npy", 3, (3, 4))
     assert pixels.shape == (3, 4, 3) and pixels.dtype == expected
     np.testing.assert_allclose(pixels, 7)
+
+
+def test_a_folder_of_one_image_a_class_is_too_small(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "1.png")
+    for split in (None, "test"):
+        with pytest.raises(ValueError, match="too small: no image is left for its test split"):
+            load(f"folder:{tmp_path}", split)
+
+
+def test_without_an_image_to_spare_there_is_no_validation(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
+    train, validation, test = load(f"folder:{tmp_path}")
+    assert (len(train), validation, len(test)) == (1, None, 1)

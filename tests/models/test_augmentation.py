@@ -65,10 +65,10 @@ LOSSES = {
 
 
 @pytest.mark.parametrize(("loss", "encode"), LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_loss_is_that_of_the_mixed_labels(loss, encode, weighted):
+@pytest.mark.parametrize("weights", [None, (8,), (8, 1)], ids=["plain", "weighted", "weights in a column"])
+def test_the_loss_is_that_of_the_mixed_labels(loss, encode, weights):
     images, labels = data()
-    weights = np.linspace(0.5, 2, len(labels)).astype("float32") if weighted else None
+    weights = weights and np.linspace(0.5, 2, 8).astype("float32").reshape(weights)
     mixer = MixUp(1.0, seed=3)
     model = build(mixer)
     model.compile("sgd", loss)
@@ -77,7 +77,7 @@ def test_the_loss_is_that_of_the_mixed_labels(loss, encode, weighted):
     total = float(model.compute_loss(images, encode(labels), logits, weights, training=True))
     ((partner, keep),) = drawn
     # An image's weight goes with its label.
-    weights = np.ones(len(labels)) if weights is None else weights
+    weights = np.ones(8) if weights is None else weights.reshape(8)
     own, other = keep * weights, (1 - keep) * weights[partner]
     smoothing = getattr(loss, "label_smoothing", 0)
     soft = (1 - smoothing) * np.eye(3) + smoothing / 3
@@ -166,3 +166,20 @@ def test_a_saved_model_with_mixing_loads_in_a_fresh_process(tmp_path, run_python
         "np.save(sys.argv[1] + '/logits.npy', model(np.load(sys.argv[1] + '/images.npy')))", tmp_path,
     )
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), model(images), rtol=1e-5)
+
+
+def test_a_loss_that_divides_the_shares_out_is_refused():
+    images, labels = data()
+    model = build(MixUp(1.0))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True, reduction="mean_with_sample_weight"))
+    with pytest.raises(ValueError, match="reduction='mean_with_sample_weight' divides out"):
+        model.train_on_batch(images, labels)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: keras.layers.MixUp(1.0), lambda: keras.layers.CutMix(), lambda: keras.Sequential([MixUp(1.0)]),
+    lambda: keras.Sequential([keras.layers.MixUp(1.0)]),
+], ids=["Keras's MixUp", "Keras's CutMix", "ours in a Sequential", "Keras's in a Sequential"])
+def test_layers_that_mix_images_behind_the_loss_are_refused(make):
+    with pytest.raises(ValueError, match="the loss would not hear of it. Put a layer of kerazoo.augment"):
+        build(make())

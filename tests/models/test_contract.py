@@ -210,6 +210,32 @@ def test_every_trainable_variable_gets_a_gradient(name):
         assert gradient is not None, variable.path
 
 
+def save(model, path):
+    model.save_weights(path)
+    return path
+
+
+MISFITS = {
+    "of a deeper network": lambda path: save(kerazoo.mlp(input_shape=(8, 8, 1), units=(16, 16, 16)), path),
+    "of a wider network": lambda path: save(kerazoo.mlp(input_shape=(8, 8, 1), units=(16, 17)), path),
+    "no weights at all": lambda path: path.write_bytes(b"junk") and path,
+}
+
+
+@pytest.mark.parametrize("make", MISFITS.values(), ids=MISFITS)
+def test_weights_that_do_not_fit_are_refused(make, tmp_path):
+    path = make(tmp_path / "file.weights.h5")
+    with pytest.raises(ValueError, match="The weights in .* do not fit mlp: "):
+        kerazoo.mlp(input_shape=(8, 8, 1), units=(16, 16), weights=path)
+
+
+def test_weights_of_a_network_of_equal_shapes_are_refused(tmp_path):
+    options = dict(input_shape=(32, 32, 3), classes=3)
+    path = save(kerazoo.resnet50(**options), tmp_path / "resnet50.weights.h5")
+    with pytest.raises(ValueError, match="do not fit resnet50_v1: they were saved by resnet50, whose layers are alike"):
+        kerazoo.resnet50_v1(weights=path, **options)
+
+
 BAD = {
     "no classes": (dict(classes=0), "classes must be a positive integer.*got 0"),
     "classes in words": (dict(classes="ten"), "classes must be a positive integer.*got 'ten'"),
@@ -227,6 +253,9 @@ BAD = {
     "dropout": (dict(dropout=1.5), "dropout must be a rate from 0 to below 1.*1.5"),
     "preprocessing": (dict(preprocessing="caffe"), "preprocessing must be one of 'imagenet'.*'caffe'"),
     "preprocessing of two": (dict(preprocessing=([0.5, 0.5], 1.0)), "each of the 3 channels"),
+    "classifier activation": (dict(classifier_activation="sofmax"), "classifier_activation must be .*'sofmax'"),
+    "preset of three": (dict(input_shape=(32, 32, 4)), "'imagenet' is for 3 channels, and the images have 4"),
+    "layer with needs": (dict(activation=keras.layers.Dense), "without arguments that it needs; got .*Dense"),
     "augmentation": (dict(augmentation="flip"), "augmentation must be a Keras layer.*'flip'"),
     "imagenet": (dict(weights="imagenet"), "no published weights for resnet18 in this version"),
     "no file": (dict(weights="nowhere.weights.h5"), "existing .weights.h5 file; got 'nowhere"),
@@ -253,12 +282,12 @@ def test_channels_first_is_refused():
 
 @pytest.mark.parametrize("name", ["vgg11", "lenet5", "mlp"])
 def test_free_sides_are_refused_where_dense_layers_fix_the_size(name):
-    with pytest.raises(ValueError, match="fix the image size"):
+    with pytest.raises(ValueError, match="fix the image size|a fixed image size"):
         build(name, input_shape=(None, None, 3))
 
 
 @pytest.mark.parametrize("name", kerazoo.list_models())
-def test_the_smallest_size_is_the_smallest_that_works(name):
+def test_the_stated_smallest_size_works_and_smaller_ones_are_refused(name):
     builder = getattr(kerazoo, name)
     least = builder.min_size
     if name not in ("resnet1202", "preact_resnet1001"):
@@ -272,5 +301,5 @@ def test_the_smallest_size_is_the_smallest_that_works(name):
 def test_a_batch_of_the_wrong_rank_or_size_is_refused():
     model = build("resnet20")
     for shape in [(8, 8, 3), (2, 9, 8, 3)]:
-        with pytest.raises(ValueError, match="shape"):
+        with pytest.raises(ValueError, match=r"expected shape=\(None, 8, 8, 3\)"):
             model(np.zeros(shape, "float32"))

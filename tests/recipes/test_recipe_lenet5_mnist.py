@@ -50,7 +50,8 @@ def test_it_leaves_a_model_logs_pictures_and_an_export(digits):
     files = {path.name for path in (digits / "runs/digits").iterdir()}
     assert {"best.keras", "log.csv", "tensorboard", "curves.png", "mistakes.png", "test.json"} <= files
     for picture in ("curves.png", "mistakes.png"):
-        assert Image.open(digits / "runs/digits" / picture).size > (300, 200)
+        width, height = Image.open(digits / "runs/digits" / picture).size
+        assert width > 300 and height > 200
     result = json.loads((digits / "runs/digits/test.json").read_text())
     assert 0 <= result["accuracy"] <= 1 and result["seed"] == 0
 
@@ -66,7 +67,7 @@ def test_it_leaves_a_model_logs_pictures_and_an_export(digits):
 
 
 def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(digits):
-    options = ("--dataset", "folder:images", "--epochs", "60", "--output", "runs/cut")
+    options = ("--dataset", "folder:images", "--epochs", "12", "--output", "runs/cut")
     process = start(digits, *options)
     saved = digits / "runs/cut/resume.json"
     while not saved.exists():
@@ -78,8 +79,13 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(digits):
     last = errors.strip().splitlines()[-1]
     assert "Interrupted. Saved in runs/cut" in last and "The same command goes on" in last
 
-    code, output, errors = run(digits, *options[:2], "--epochs", "61", "--output", "runs/cut")
-    assert code == 1 and "error: runs/cut holds an interrupted run with other options (--epochs 60 then" in errors
+    code, output, errors = run(digits, *options[:2], "--epochs", "13", "--output", "runs/cut")
+    assert code == 1 and "error: runs/cut holds an interrupted run with other options (--epochs 12 then" in errors
+
+    code, output, errors = run(digits, *options)
+    assert code == 0, errors[-3000:]
+    assert "Going on from the end of epoch" in output and "Epoch 12/12" in output and "Epoch 1/12" not in output
+    assert not saved.exists()
 
 
 MISTAKES = {
@@ -87,12 +93,15 @@ MISTAKES = {
     "model": (["--model", "lenet6"], "error: Unknown model 'lenet6'; did you mean lenet5"),
     "epochs": (["--epochs", "0"], "wanted a positive whole number, got '0'"),
     "output": (["--output", "file"], "error: The output must be a folder; file is a file"),
+    "export": (["--output", "runs/taken"], "taken: the folder holds notes.txt, and only an earlier SavedModel is"),
 }
 
 
 @pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_mistakes_are_answered_in_a_sentence(options, message, digits):
     (digits / "file").touch()
+    (digits / "saved_models/taken").mkdir(parents=True, exist_ok=True)
+    (digits / "saved_models/taken/notes.txt").touch()
     code, _, errors = run(digits, *options)
     assert code in (1, 2) and message in errors and "Traceback" not in errors
 

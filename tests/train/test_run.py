@@ -7,16 +7,19 @@ import numpy as np
 import pytest
 
 import kerazoo
+from kerazoo.augment import MixUp, RandomAffine
 from kerazoo.train import Run
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (64, 8, 8, 1), dtype="uint8"), RNG.integers(0, 3, 64)
-OPTIONS = {"model": "mlp", "epochs": 6, "seed": 0}
+OPTIONS = {"model": "mlp", "epochs": 6, "seed": 0, "output": "runs/x"}
 
 
 def build():
+    """A model with all that is random in training: dropout, augmentation, label mixing."""
     keras.utils.set_random_seed(0)
-    model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16, dropout=0)
+    augmentation = [RandomAffine(rotation=20, seed=1), MixUp(0.4, seed=1)]
+    model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16, dropout=0.3, augmentation=augmentation)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model
 
@@ -51,7 +54,7 @@ def test_a_run_leaves_its_best_model_and_its_logs(tmp_path):
     log = run.log()
     assert set(log) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"}
     assert log["epoch"] == [0, 1, 2, 3, 4, 5]
-    best = keras.saving.load_model(tmp_path / "best.keras")
+    best = kerazoo.load_model(tmp_path / "best.keras")
     np.testing.assert_array_equal(best(IMAGES), model(IMAGES))
     assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(max(log["val_accuracy"]))
     assert list((tmp_path / "tensorboard").rglob("events*"))
@@ -67,10 +70,10 @@ def test_ctrl_c_says_what_was_saved_and_the_same_command_goes_on(tmp_path, capsy
 
     run, resumed = train(tmp_path)
     assert "Going on from the end of epoch 4" in capsys.readouterr().out
-    assert run.log()["epoch"] == [0, 1, 2, 3, 4, 5]
-    _, straight = train(tmp_path / "straight")
+    other, straight = train(tmp_path / "straight")
+    assert run.log() == other.log()
     for a, b in zip(resumed.get_weights(), straight.get_weights()):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+        np.testing.assert_array_equal(a, b)
 
 
 def test_ctrl_c_in_the_first_epoch_says_that_nothing_was_saved(tmp_path):
@@ -99,6 +102,7 @@ def test_a_run_with_other_options_is_not_gone_on_with(tmp_path):
         train(tmp_path, Interrupt(epoch=2))
     with pytest.raises(ValueError, match=r"other options \(--seed 0 then, 1 now\).*another --output"):
         Run(tmp_path, build(), {**OPTIONS, "seed": 1})
+    Run(tmp_path, build(), {**OPTIONS, "output": "elsewhere"})
 
 
 def test_a_finished_run_starts_anew(tmp_path):
@@ -157,3 +161,54 @@ def test_a_resumed_run_sees_the_images_in_the_order_of_its_epochs(tmp_path):
         except SystemExit:
             pass
     assert seen == [0, 1, 2, 2, 3]
+
+
+def test_an_interruption_between_the_log_and_the_checkpoint_logs_no_epoch_twice(tmp_path, monkeypatch):
+    save = Run.save
+
+    def interrupted(run, epoch, stopping):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        save(run, epoch, stopping)
+
+    monkeypatch.setattr(Run, "save", interrupted)
+    with pytest.raises(SystemExit):
+        train(tmp_path)
+    monkeypatch.setattr(Run, "save", save)
+    run, _ = train(tmp_path)
+    assert run.log()["epoch"] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_figure_that_is_not_logged_cannot_decide_what_is_best(tmp_path):
+    model = build()
+    with pytest.raises(ValueError, match="'val_accuracy', which was not logged; there are: accuracy.*validation_data"):
+        with Run(tmp_path, model, OPTIONS) as run:
+            model.fit(IMAGES, LABELS, verbose=0, callbacks=run.callbacks())
+
+
+@pytest.mark.parametrize("count", [0, -1, False])
+def test_early_stopping_takes_a_number_of_epochs(count, tmp_path):
+    with pytest.raises(ValueError, match="positive number of epochs, or None for never"):
+        Run(tmp_path, build()).callbacks(early_stopping=count)
+
+
+DAMAGES = {
+    "cut note": lambda folder: (folder / "resume.json").write_text('{"opt'),
+    "lost weights": lambda folder: [file.unlink() for file in folder.glob("epoch_*")],
+    "cut weights": lambda folder: [file.write_bytes(b"x" * 100) for file in folder.glob("epoch_*")],
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_checkpoint_is_answered_in_words(damage, tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(epoch=2))
+    damage(tmp_path)
+    with pytest.raises(ValueError, match="cannot be gone on with .*Delete the folder to start anew"):
+        Run(tmp_path, build(), OPTIONS)
+
+
+def test_a_new_run_leaves_no_logs_of_an_older_one(tmp_path):
+    for _ in range(2):
+        train(tmp_path, epochs=1)
+    assert len(list((tmp_path / "tensorboard" / "train").glob("events*"))) == 1

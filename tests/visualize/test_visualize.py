@@ -28,7 +28,7 @@ def test_mistakes_come_with_the_most_confident_first(tmp_path):
     assert figure.get_suptitle() == "2 of 4 wrong"
     figure.savefig(tmp_path / "mistakes.png")
     assert mistakes(images, [0, 0, 0, 1], probabilities, ["cat", "dog"], count=1).get_suptitle() == (
-        "2 of 4 wrong, the 1 most confident ones")
+        "2 of 4 wrong, shown: the most confident 1")
 
 
 def test_no_mistakes_say_so():
