@@ -2,10 +2,10 @@
 
 Test accuracy, mean and standard deviation over the seeds 0, 1, 2; minutes on 2 CPU cores, shared with other work:
 
-    python recipes/lenet5_mnist.py                                               # @SAMPLE_DOC@; embedded, offline
+    python recipes/lenet5_mnist.py                                               # 98.85 ± 0.18 %, 1.5; embedded, offline
     python recipes/lenet5_mnist.py --dataset mnist --epochs 20 --output runs/mnist                 # @MNIST_DOC@
     python recipes/lenet5_mnist.py --dataset fashion_mnist --model cnn_mnist --epochs 30 --output runs/fashion_mnist
-                                                                                                   # @FASHION_DOC@
+                                                                                                   # 92.65 ± 0.12 %, 8
 """
 import json
 import pathlib

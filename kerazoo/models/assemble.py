@@ -106,8 +106,8 @@ def check_activation(activation, argument="activation"):
             known = False
     if not known:
         raise ValueError(
-            f"{argument} must be the name of a Keras activation such as 'relu' or 'gelu', a function, a Keras layer, or "
-            f"a layer class such as keras.layers.PReLU, without arguments that it needs; got {activation!r}."
+            f"{argument} must be the name of a Keras activation such as 'relu' or 'gelu', a function, a Keras layer, "
+            f"or a layer class such as keras.layers.PReLU, without arguments that it needs; got {activation!r}."
         )
     return activation
 
