@@ -1,3 +1,4 @@
+import subprocess
 import sys
 import warnings
 
@@ -67,9 +68,16 @@ def test_errors_are_messages_without_a_traceback(arguments, message, run_python)
     assert message in result.stderr and "Traceback" not in result.stderr
 
 
-def test_other_errors_keep_their_traceback(run_python):
-    code = "from kerazoo.errors import plain_errors; plain_errors(); int('ten')"
+@pytest.mark.parametrize("defect", ["int('ten')", "from kerazoo.registry import natural_order; natural_order(3)"])
+def test_other_errors_keep_their_traceback(defect, run_python):
+    code = f"from kerazoo.errors import plain_errors; plain_errors(); {defect}"
     assert "Traceback" in run_python(code, check=False).stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m kerazoo list | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stdout.startswith("model") and result.stderr == ""
 
 
 def test_train_without_a_recipe_names_the_recipes(capsys):

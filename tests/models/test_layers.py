@@ -1,8 +1,10 @@
 """The layers that Keras lacks, against their formulas."""
+import keras
 import numpy as np
 import pytest
 
 from kerazoo.models import layers, lenet
+from kerazoo.models.kit import Kit
 
 
 def random(*shape):
@@ -85,3 +87,17 @@ def test_codes_are_distinct_and_always_the_same(classes):
 
 def test_scaled_tanh_maps_one_to_one():
     np.testing.assert_allclose(layers.scaled_tanh(np.array([-1.0, 0, 1])), [-1, 0, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (3, 2), (7, 2), (1, 2)])
+@pytest.mark.parametrize("side", [8, 9])
+def test_convolutions_pad_both_sides_alike(size, stride, side):
+    image = keras.Input((side, side, 1))
+    model = keras.Model(image, Kit().conv(image, 1, size, stride, name="conv"))
+    model.get_layer("conv").kernel.assign(np.ones((size, size, 1, 1)))
+    x = random(1, side, side, 1)
+    padded = np.pad(x[0, ..., 0], size // 2)
+    expected = [
+        [padded[i : i + size, j : j + size].sum() for j in range(0, side, stride)] for i in range(0, side, stride)
+    ]
+    np.testing.assert_allclose(np.asarray(model(x))[0, ..., 0], expected, rtol=1e-4, atol=1e-4)
