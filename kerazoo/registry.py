@@ -91,7 +91,15 @@ def list_models(pattern="*", family=None):
 
 
 def list_families():
-    """List the families of models, sorted."""
+    """List the families of models.
+
+    Returns:
+        A sorted list of names, for `kerazoo.list_models(family=...)`.
+
+    Example:
+        >>> "vgg" in kerazoo.list_families()
+        True
+    """
     return sorted({row.family for row in table().values()})
 
 

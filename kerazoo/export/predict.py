@@ -79,6 +79,10 @@ class Predictor:
         Returns:
             For each image a list of (label, probability), the most probable first.
 
+        Example:
+            >>> [best[0][0] for best in predictor.predict(images)]
+            ['7', '2', '1']
+
         Raises:
             TypeError: if `images` are not numbers.
             ValueError: if the shape is not what the model takes, or `top` is not a positive integer.

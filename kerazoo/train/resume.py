@@ -107,6 +107,12 @@ class Run:
 
         Args:
             dataset: from `kerazoo.data.load`, or anything with a `set_epoch`.
+
+        Returns:
+            The same object, for `model.fit`.
+
+        Example:
+            >>> model.fit(run.data(train), shuffle=False, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
         """
         self.dataset = dataset
         return dataset
@@ -118,7 +124,7 @@ class Run:
             early_stopping: stop after so many epochs without a new best, a positive integer; None: never.
 
         Returns:
-            A list of `keras.callbacks.Callback`.
+            A list of `keras.callbacks.Callback`, for `model.fit`; your own may stand before or behind them.
 
         Raises:
             ValueError: if `early_stopping` is neither.
@@ -164,7 +170,10 @@ class Run:
         """Read the log.
 
         Returns:
-            {name: list of one number an epoch}, as `kerazoo.visualize.curves` takes it.
+            {name: list of one number an epoch}.
+
+        Example:
+            >>> kerazoo.visualize.curves(run.log()).savefig("curves.png")
         """
         with self.log_file.open(newline="") as file:
             rows = list(csv.DictReader(file))
