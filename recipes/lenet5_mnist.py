@@ -3,7 +3,7 @@
 Test accuracy, mean and standard deviation over the seeds 0, 1, 2, and minutes on 2 CPU cores:
 
     python recipes/lenet5_mnist.py                                                    # 98.85 ± 0.18 %, 1.5 minutes
-    python recipes/lenet5_mnist.py --dataset mnist --epochs 20 --output runs/mnist    # @MNIST_DOC@ minutes
+    python recipes/lenet5_mnist.py --dataset mnist --epochs 20 --output runs/mnist    # 99.39 ± 0.04 %, 4 minutes
     python recipes/lenet5_mnist.py --dataset fashion_mnist --model cnn_mnist --epochs 30 --output runs/fashion_mnist
                                                                                       # 92.65 ± 0.12 %, 8 minutes
 
