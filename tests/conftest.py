@@ -35,9 +35,9 @@ def fresh_memory():
 def run_python():
     """Run code in a fresh interpreter: run_python(code, backend="jax", **environment) -> its output."""
 
-    def run(code, *arguments, backend="tensorflow", check=True, **environment):
+    def run(code, *arguments, backend="tensorflow", check=True, timeout=600, **environment):
         result = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True,
+            [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=timeout,
             env={**os.environ, "KERAS_BACKEND": backend, **environment},
         )
         if check:

@@ -1,5 +1,8 @@
 """From a source to batches: order, decoding, resizing and prefetching, with tf.data."""
+import atexit
 import os
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -213,6 +216,41 @@ def batches_of_images(part, source, batch_size, epochs, seed):
     return epochs.flat_map(batches_of_epoch).map(gather, num_parallel_calls=tf.data.AUTOTUNE)
 
 
+class Reading:
+    """How many files are being read, so that Python can wait for them before it exits.
+
+    TensorFlow waits for a read that has begun when it drops an iterator; once Python is shutting down, that read can no
+    longer end, and a program that was interrupted in the middle of an epoch would hang.
+    """
+
+    def __init__(self):
+        self.over, self.count, self.lock = False, 0, threading.Lock()
+        atexit.register(self.finish)
+
+    def __enter__(self):
+        with self.lock:
+            self.count += 1
+
+    def __exit__(self, *error):
+        with self.lock:
+            self.count -= 1
+
+    @staticmethod
+    def skipped(source):
+        return np.zeros(source.image_shape, "uint8")
+
+    def finish(self, patience=5.0):
+        """Let the buffers fill up with nothing, and return when no read has begun for a while."""
+        self.over = True
+        quiet, end = 0, time.monotonic() + patience
+        while quiet < 10 and time.monotonic() < end:
+            time.sleep(0.01)
+            quiet = 0 if self.count else quiet + 1
+
+
+reading = Reading()
+
+
 def batches_of_files(part, source, batch_size, epochs, seed):
     import tensorflow as tf
 
@@ -220,7 +258,8 @@ def batches_of_files(part, source, batch_size, epochs, seed):
     *size, channels = source.image_shape
 
     def read(path):
-        return read_image(os.fsdecode(path), channels, size)
+        with reading:
+            return reading.skipped(source) if reading.over else read_image(os.fsdecode(path), channels, size)
 
     def decode(row):
         image = tf.numpy_function(read, [paths[row]], tf.uint8, stateful=False)

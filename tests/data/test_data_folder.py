@@ -206,3 +206,14 @@ def test_without_an_image_to_spare_there_is_no_validation(tmp_path):
             Image.new("RGB", (8, 8)).save(tmp_path / name / f"{i}.png")
     train, validation, test = load(f"folder:{tmp_path}")
     assert (len(train), validation, len(test)) == (1, None, 1)
+
+
+def test_python_exits_in_the_middle_of_an_epoch(tmp_path, run_python):
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype="uint8")
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(40):
+            Image.fromarray(noise).save(tmp_path / name / f"{i}.png")
+    code = "import sys, kerazoo; train = iter(kerazoo.data.load(f'folder:{sys.argv[1]}', 'train', 8)); next(train)"
+    # Files are being read while Python shuts down; the limit stands for "never", which it was.
+    run_python(code, tmp_path, timeout=120)

@@ -25,7 +25,7 @@ def start(folder, *options):
 
 def run(folder, *options):
     process = start(folder, *options)
-    output, errors = process.communicate()
+    output, errors = process.communicate(timeout=600)
     return process.returncode, output, errors
 
 
@@ -74,7 +74,7 @@ def test_ctrl_c_ends_with_one_line_and_the_same_command_goes_on(digits):
         assert process.poll() is None, process.communicate()[1][-3000:]
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    output, errors = process.communicate()
+    output, errors = process.communicate(timeout=600)
     assert process.returncode != 0 and "Traceback" not in errors
     last = errors.strip().splitlines()[-1]
     assert "Interrupted. Saved in runs/cut" in last and "The same command goes on" in last
