@@ -1,4 +1,5 @@
 """What an installed kerazoo consists of."""
+import os
 import pathlib
 import subprocess
 import sys
@@ -26,12 +27,15 @@ def test_a_wheel_carries_the_data_and_the_recipes_and_nothing_else(tmp_path):
 
     # In an empty environment, what needs no dependency works: the table of models, and the data is in its place.
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
-    pip = [str(tmp_path / "venv/bin/python"), "-m", "pip"]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", str(wheel)], check=True)
-    listing = subprocess.run([str(tmp_path / "venv/bin/kerazoo"), "list", "resnet18"], capture_output=True, text=True)
-    assert "11,689,512" in listing.stdout
-    recipes = subprocess.run([str(tmp_path / "venv/bin/kerazoo"), "train", "-h"], capture_output=True, text=True)
-    assert "lenet5_mnist" in recipes.stdout
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+
+    def run(program, *arguments):
+        command = [str(tmp_path / "venv/bin" / program), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+
+    run("python", "-m", "pip", "install", "--quiet", "--no-deps", str(wheel))
+    assert "11,689,512" in run("kerazoo", "list", "resnet18")
+    assert "lenet5_mnist" in run("kerazoo", "train", "-h")
 
 
 def test_the_makefile_and_the_readme_name_the_versions_that_pip_accepts():
