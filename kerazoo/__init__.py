@@ -1,4 +1,4 @@
-"""kerazoo: the model zoo for Keras, from LeNet-5 to ResNet, with augmentation, training tools and export.
+"""kerazoo: the model zoo for Keras, from LeNet-5 to EfficientNet, with augmentation, training tools and export.
 
     from kerazoo import resnet18
     model = resnet18(classes=10)
@@ -10,8 +10,12 @@ import importlib
 from kerazoo.registry import create_model, facts, list_families, list_models, table
 from kerazoo.version import __version__  # noqa: F401
 
-ROOMS = ("analyze", "augment", "data", "export", "models", "registry", "train", "visualize")
-FUNCTIONS = {"feature_extractor": "kerazoo.models.features", "load_model": "kerazoo.saving"}
+ROOMS = ("analyze", "augment", "data", "export", "models", "registry", "train", "visualize", "weights")
+FUNCTIONS = {
+    "decode_predictions": "kerazoo.weights", "feature_extractor": "kerazoo.models.features",
+    "list_weights": "kerazoo.weights", "load_model": "kerazoo.saving", "load_weights": "kerazoo.weights",
+    "save_weights": "kerazoo.weights",
+}
 
 __all__ = [  # noqa: F822  (most of these resolve in __getattr__)
     "create_model", "facts", "list_families", "list_models", *FUNCTIONS, *ROOMS, *table(),

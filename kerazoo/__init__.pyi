@@ -11,6 +11,7 @@ from kerazoo import models as models
 from kerazoo import registry as registry
 from kerazoo import train as train
 from kerazoo import visualize as visualize
+from kerazoo import weights as weights
 from kerazoo.analyze import Analysis
 from kerazoo.registry import Facts
 
@@ -40,7 +41,7 @@ class Builder(Protocol):
         """Build the model: pixels in 0..255 to logits.
 
         Args:
-            weights: None, or the path of a .weights.h5 file.
+            weights: None, "imagenet", "imagenet/<tag>", or the path of a file.
             classes: outputs of the head.
             input_shape: (height, width, channels) in pixels; None: the published size.
             include_top: False: the last feature map, or pooled features with `pooling`.
@@ -74,6 +75,66 @@ class MLPBuilder(Protocol):
     ) -> keras.Model:
         """Build the model, as `Builder` does; `units` are those of the hidden layers."""
 
+class AuxiliaryBuilder(Protocol):
+    def __call__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        classes: int = ...,
+        input_shape: Shape | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classifier_activation: str | Callable[[Any], Any] | None = None,
+        dropout: float | None = None,
+        activation: Activation | None = None,
+        norm: str | None = None,
+        preprocessing: Preprocessing | None = ...,
+        augmentation: keras.layers.Layer | Sequence[keras.layers.Layer] | None = None,
+        aux_heads: bool = ...,
+        name: str | None = None,
+    ) -> keras.Model:
+        """Build the model, as `Builder` does; `aux_heads` adds classifiers for training."""
+
+class EfficientNetBuilder(Protocol):
+    def __call__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        classes: int = ...,
+        input_shape: Shape | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classifier_activation: str | Callable[[Any], Any] | None = None,
+        dropout: float | None = None,
+        activation: Activation | None = None,
+        norm: str | None = None,
+        preprocessing: Preprocessing | None = ...,
+        augmentation: keras.layers.Layer | Sequence[keras.layers.Layer] | None = None,
+        stochastic_depth: float = 0.2,
+        name: str | None = None,
+    ) -> keras.Model:
+        """Build the model, as `Builder` does; `stochastic_depth` is the rate of the last block."""
+
+class WideResNetBuilder(Protocol):
+    def __call__(
+        self,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        classes: int = ...,
+        input_shape: Shape | None = None,
+        include_top: bool = True,
+        pooling: str | None = None,
+        classifier_activation: str | Callable[[Any], Any] | None = None,
+        dropout: float | None = None,
+        activation: Activation | None = None,
+        norm: str | None = None,
+        preprocessing: Preprocessing | None = ...,
+        augmentation: keras.layers.Layer | Sequence[keras.layers.Layer] | None = None,
+        block_dropout: float = 0.0,
+        name: str | None = None,
+    ) -> keras.Model:
+        """Build the model, as `Builder` does; `block_dropout` is the rate inside the blocks."""
+
 def analyze(model: keras.Model) -> Analysis: ...
 def create_model(name: str, **options: Any) -> keras.Model: ...
 def export(
@@ -93,6 +154,30 @@ def list_models(pattern: str = "*", family: str | None = None) -> list[str]: ...
 alexnet: Builder
 alexnet_2012: Builder
 cnn_mnist: Builder
+densenet40_12: Builder
+densenet121: Builder
+densenet161: Builder
+densenet169: Builder
+densenet201: Builder
+densenet_bc100_12: Builder
+densenet_bc190_40: Builder
+densenet_bc250_24: Builder
+efficientnet_b0: EfficientNetBuilder
+efficientnet_b1: EfficientNetBuilder
+efficientnet_b2: EfficientNetBuilder
+efficientnet_b3: EfficientNetBuilder
+efficientnet_b4: EfficientNetBuilder
+efficientnet_b5: EfficientNetBuilder
+efficientnet_b6: EfficientNetBuilder
+efficientnet_b7: EfficientNetBuilder
+efficientnet_lite0: EfficientNetBuilder
+efficientnet_lite1: EfficientNetBuilder
+efficientnet_lite2: EfficientNetBuilder
+efficientnet_lite3: EfficientNetBuilder
+efficientnet_lite4: EfficientNetBuilder
+googlenet: AuxiliaryBuilder
+googlenet_bn: AuxiliaryBuilder
+inception_v3: AuxiliaryBuilder
 lenet5: Builder
 lenet5_1998: Builder
 mlp: MLPBuilder
@@ -119,6 +204,21 @@ resnet152: Builder
 resnet152_v1: Builder
 resnet152_v2: Builder
 resnet1202: Builder
+resnext50_32x4d: Builder
+resnext101_32x8d: Builder
+resnext101_64x4d: Builder
+tf_efficientnet_b0: EfficientNetBuilder
+tf_efficientnet_b1: EfficientNetBuilder
+tf_efficientnet_b2: EfficientNetBuilder
+tf_efficientnet_b3: EfficientNetBuilder
+tf_efficientnet_b4: EfficientNetBuilder
+tf_efficientnet_b5: EfficientNetBuilder
+tf_efficientnet_b6: EfficientNetBuilder
+tf_efficientnet_b7: EfficientNetBuilder
+tf_inception_v3: AuxiliaryBuilder
+tf_resnet50_v2: Builder
+tf_resnet101_v2: Builder
+tf_resnet152_v2: Builder
 vgg11: Builder
 vgg11_bn: Builder
 vgg13: Builder
@@ -127,3 +227,6 @@ vgg16: Builder
 vgg16_bn: Builder
 vgg19: Builder
 vgg19_bn: Builder
+wide_resnet28_10: WideResNetBuilder
+wide_resnet50_2: Builder
+wide_resnet101_2: Builder

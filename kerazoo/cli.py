@@ -42,6 +42,20 @@ def make_parser():
     command.add_argument("name", metavar="NAME", help="a name from `kerazoo list`")
     command.set_defaults(run=show)
 
+    command = commands.add_parser(
+        "convert", help="convert a weight file between libraries",
+        description="Convert a weight file of kerazoo, torchvision, timm, EfficientNet-PyTorch or Keras Applications "
+                    "(.safetensors, .pth, .pt, .h5, .weights.h5). Nothing in the file is executed.",
+    )
+    command.add_argument("file", metavar="FILE", help="the weight file")
+    command.add_argument("--model", required=True, metavar="NAME", help="whose weights they are, a name from `kerazoo list`")
+    command.add_argument(
+        "--to", required=True, choices=("keras", "safetensors", "torchvision"),
+        help="keras: .weights.h5; safetensors: kerazoo's names; torchvision: its state dict, .pth or .safetensors",
+    )
+    command.add_argument("--output", metavar="FILE", help="the file to write (default: NAME with the ending of --to)")
+    command.set_defaults(run=convert)
+
     commands.add_parser("train", help="run a recipe: kerazoo train RECIPE [OPTIONS]")
 
     command = commands.add_parser(
@@ -82,8 +96,26 @@ def show(args):
         ("source", facts.source),
     ):
         print(textwrap.fill(f"{label:12}{text}", 110, subsequent_indent=" " * 12))
+    if facts.deviations:
+        print(textwrap.fill(f"{'differs':12}{facts.deviations}", 110, subsequent_indent=" " * 12))
+    for name in kerazoo.list_weights(args.name):
+        print(textwrap.fill(f"{'weights':12}{describe_weights(args.name, name)}", 110, subsequent_indent=" " * 12))
     print()
     print(kerazoo.analyze(registry.create_model(args.name)))
+
+
+def describe_weights(model, name):
+    from kerazoo.weights.tags import get_tag
+
+    tag = get_tag(model, name)
+    accuracy = "" if tag.top1 is None else f"top-1 {tag.top1} % at {tag.input_size} pixels, "
+    return f'"{name}"{" (default)" if tag.default else ""}: {accuracy}{tag.license}'
+
+
+def convert(args):
+    from kerazoo.weights.convert import convert as convert_file
+
+    convert_file(args.file, args.model, args.to, args.output)
 
 
 def train(arguments):

@@ -24,6 +24,7 @@ class Facts:
         dataset: the data set that the accuracies were measured on.
         top1, top5: published accuracy in percent, or None.
         paper: address of the paper.
+        deviations: in what the model differs from the paper, on purpose; empty where in nothing.
         source: where the figures come from.
     """
 
@@ -37,7 +38,16 @@ class Facts:
     top1: float | None
     top5: float | None
     paper: str
+    deviations: str
     source: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Which builder made a model, and with which arguments: {name: value}, None where they are as published."""
+
+    name: str
+    options: dict
 
 
 @functools.cache
@@ -56,6 +66,7 @@ def table():
                 top1=float(row["top1"]) if row["top1"] else None,
                 top5=float(row["top5"]) if row["top5"] else None,
                 paper=row["paper"],
+                deviations=row["deviations"],
                 source=row["source"],
             )
             for row in csv.DictReader(file)
@@ -144,6 +155,17 @@ def create_model(name, **options):
 def get_builder(name):
     """Return the function that builds a model, by name."""
     return getattr(importlib.import_module(f"kerazoo.models.{table()[check_name(name)].family}"), name)
+
+
+def sign(model, name, options):
+    """Note on a model which builder made it; Keras does not keep the note in files."""
+    model._kerazoo_origin = Origin(name, options)
+
+
+def origin(model):
+    """The `Origin` of a model; without arguments for one from a file that bears a builder's name; else None."""
+    signed = getattr(model, "_kerazoo_origin", None)
+    return signed or (Origin(model.name, {}) if getattr(model, "name", None) in table() else None)
 
 
 def check_name(name):

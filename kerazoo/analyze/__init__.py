@@ -9,7 +9,10 @@ from kerazoo.callable_module import make_callable
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One layer: its name, kind, output shape without the batch, parameters and multiply-accumulates."""
+    """One layer: its name, kind, output shape without the batch, parameters and multiply-accumulates.
+
+    Layers for training alone, such as auxiliary heads, have parameters but no multiply-accumulates.
+    """
 
     name: str
     kind: str
@@ -64,7 +67,7 @@ def analyze(model):
 
     Returns:
         An `Analysis`: its `rows`, and `parameters`, `trainable` and `macs` in total. Multiply-accumulates are those of
-        convolutions and dense layers for one image, without biases, as the papers count them.
+        convolutions and dense layers for one image at inference, without biases, as the papers count them.
 
     Raises:
         ValueError: if the model is not functional, its image size is not fixed, or it holds something that cannot be
@@ -83,10 +86,28 @@ def analyze(model):
     # Keras counts a layer's uses in all models together; its configuration knows those in this one.
     layers = model.get_config()["layers"]
     uses = {entry["config"]["name"]: len(entry.get("inbound_nodes", [0])) for entry in layers}
-    return Analysis(model.name, [row(layer, uses.get(layer.name, 1)) for layer in model.layers])
+    working = at_inference(model)
+    return Analysis(
+        model.name, [row(layer, uses.get(layer.name, 1), layer in working) for layer in model.layers]
+    )
 
 
-def row(layer, uses=1):
+def at_inference(model):
+    """The layers that the outputs depend on when nothing is trained.
+
+    A layer that looks at some of its inputs in training alone names the other one as its `inference_input`.
+    """
+    found, waiting = set(), list(model.outputs)
+    while waiting:
+        layer, node, _ = waiting.pop()._keras_history
+        if layer not in found:
+            found.add(layer)
+            inputs = layer._inbound_nodes[node].input_tensors
+            waiting += [inputs[layer.inference_input]] if hasattr(layer, "inference_input") else inputs
+    return found
+
+
+def row(layer, uses=1, works=True):
     if isinstance(layer, keras.Model) or uses > 1 or not hasattr(layer.output, "shape"):
         reason = "is a model itself" if isinstance(layer, keras.Model) else (
             f"is used {uses} times" if uses > 1 else "has several outputs")
@@ -102,7 +123,7 @@ def row(layer, uses=1):
     # transposed convolution's, once at each input position.
     transposed = isinstance(layer, (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose))
     positions = layer.input.shape[1:-1] if transposed else shape[:-1]
-    macs = math.prod(kernel.shape) * math.prod(positions) if kernel is not None else 0
+    macs = math.prod(kernel.shape) * math.prod(positions) if kernel is not None and works else 0
     return Row(layer.name, type(layer).__name__, shape, count(layer.weights), count(layer.trainable_weights), macs)
 
 

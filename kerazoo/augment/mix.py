@@ -1,18 +1,12 @@
 """Layers that mix the images of a batch with one another, and their labels with them."""
 
-import threading
-import weakref
-
 import keras
 import numpy as np
 from keras import ops
 
+from kerazoo import handover
 from kerazoo.augment.draws import uniform
 from kerazoo.augment.layer import AugmentationLayer, check_number, dtype_name
-
-# What each layer last drew and nobody took yet. Not an attribute of the layer, because Keras tracks, wraps and saves
-# those; and one store a thread, because tf.distribute.MirroredStrategy traces its replicas in threads that interleave.
-_drawn = threading.local()
 
 
 @keras.saving.register_keras_serializable(package="kerazoo")
@@ -57,7 +51,7 @@ class MixUp(AugmentationLayer):
         self._table = beta_table(self.alpha)
 
     def call(self, inputs, training=True, seed=None):
-        _store().pop(self, None)  # a draw that nobody took must not mix the loss of another batch
+        handover.forget(self)
         return super().call(inputs, training=training, seed=seed)
 
     def augment(self, images, labels, seed):
@@ -67,7 +61,7 @@ class MixUp(AugmentationLayer):
         keep = ops.maximum(keep, 1 - keep)
         partner = ops.cast(ops.argsort(drawn[:, 1]), "int32")
         if labels is None:
-            _store()[self] = (_trace(), partner, keep)
+            handover.leave(self, (partner, keep))
         else:
             if not _is_float(labels):
                 labels = ops.one_hot(labels, self.classes, dtype="float32")
@@ -86,10 +80,7 @@ class MixUp(AugmentationLayer):
             thread and this trace (of ``tf.function`` or ``jax.jit``), if a call with ``training=False`` came after
             it, or if the answer was taken already.
         """
-        trace, partner, keep = _store().pop(self, (None, None, None))
-        if partner is None or trace != _trace():
-            return None
-        return partner, keep
+        return handover.take(self)
 
     def check_labels(self, labels, images):
         received = f"{self.name}: received labels of "
@@ -186,26 +177,3 @@ def beta_quantile(probability, table, alpha):
 
 def _is_float(x):
     return "float" in dtype_name(x)
-
-
-def _store():
-    if not hasattr(_drawn, "by_layer"):
-        _drawn.by_layer = weakref.WeakKeyDictionary()
-    return _drawn.by_layer
-
-
-def _trace():
-    """What tells one trace from another: a tensor of one is of no use in the next. None when run eagerly."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return None if tf.executing_eagerly() else id(tf.compat.v1.get_default_graph())
-    if backend == "jax":
-        from jax import core
-        from jax.extend import core as extended
-
-        # It moved from the one to the other.
-        state = getattr(extended, "get_opaque_trace_state", None) or core.get_opaque_trace_state
-        return state()
-    return None

@@ -11,7 +11,6 @@ from keras import ops
 from kerazoo.models import layers
 from kerazoo.models.builder import PREPROCESSING
 from kerazoo.models.kit import ACTIVATIONS, INITIALIZERS
-from kerazoo.registry import table
 
 
 def augment(x, augmentation):
@@ -119,11 +118,11 @@ def pool(x, kind):
     return layer(name="pool")(x)
 
 
-def dense_head(x, kit, classes, activation):
+def dense_head(x, kit, classes, activation, name="head"):
     # Under mixed precision the logits stay in float32, or the loss overflows.
     return keras.layers.Dense(
         classes, activation=activation, kernel_initializer=INITIALIZERS[kit.head_initializer](),
-        dtype=full_precision(), name="head",
+        dtype=full_precision(), name=name,
     )(x)
 
 
@@ -143,58 +142,27 @@ def deep_graphs():
         sys.setrecursionlimit(limit)
 
 
-def load(model, weights):
+def find_published(name, weights):
+    """The facts of the published weights that "imagenet" or "imagenet/<tag>" stands for; None for a path."""
     if not isinstance(weights, (str, os.PathLike)):
-        raise ValueError(f"weights must be None or the path of a .weights.h5 file; got {weights!r}.")
-    path = os.fspath(weights)
-    if path.split("/")[0] == "imagenet" and not os.path.exists(path):
         raise ValueError(
-            f"There are no published weights for {model.name} in this version of kerazoo; got weights={path!r}. "
-            "Use weights=None, or the path of a file that model.save_weights wrote."
+            f"weights must be None, 'imagenet', 'imagenet/<tag>' or the path of a file; got {weights!r}."
         )
-    if not path.endswith(".weights.h5") or not os.path.isfile(path):
-        raise ValueError(f"weights must be the path of an existing .weights.h5 file; got {path!r}.")
-    try:
-        found, author = inventory(path)
-        check_inventory(model, found, author)
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ValueError(f"The weights in {path} do not fit {model.name}: {reason}.") from error
+    from kerazoo.weights import tags
+
+    return tags.get_tag(name, weights) if tags.is_tag(weights) else None
 
 
-def inventory(path):
-    """What a `.weights.h5` file holds: {layer: shapes of its arrays}, and the name of the model that wrote it."""
-    import h5py
-
-    with h5py.File(path) as file:
-        found = {}
-        for group in file.get("layers", {}).values():
-            arrays = group.get("vars", {})
-            if len(arrays):
-                found[arrays.attrs.get("name", group.name)] = [arrays[key].shape for key in sorted(arrays, key=int)]
-        return found, file["vars"].attrs.get("name") if "vars" in file else None
-
-
-def check_inventory(model, found, author):
-    """Keras ignores surplus arrays, and two networks may have equal shapes."""
-    own = {layer.name: [tuple(weight.shape) for weight in layer.weights] for layer in model.layers if layer.weights}
-    wrong = [name for name in {**own, **found} if own.get(name) != found.get(name)]
-    if wrong:
-        name = wrong[0]
-        raise ValueError(
-            f"{len(wrong)} layers differ, among them {name}: {found.get(name, 'nothing')} in the file, "
-            f"{own.get(name, 'nothing')} in the model"
-        )
-    if author != model.name and {author, model.name} <= set(table()):
-        raise ValueError(f"they were saved by {author}, whose layers are alike but not the same")
+def join(logits, others, weight):
+    """The model's output: the logits, and beside them, in training, those of the auxiliary heads for the loss."""
+    return layers.AuxiliaryHeads(weight, dtype=full_precision(), name="auxiliary_heads")([logits, *others])
 
 
 @layers.register
-class MixedLabelsModel(keras.Model):
-    """A functional model whose augmentation mixes labels: the loss counts each image once for each of its labels.
+class TrainedWithLayers(keras.Model):
+    """A functional model some of whose layers speak to the loss: label mixing and auxiliary heads.
 
-    Keras calls `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
+    The loss counts each image once for each of its labels, and each auxiliary head by its weight. Keras calls `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
     """
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -203,9 +171,13 @@ class MixedLabelsModel(keras.Model):
                 "Label mixing weighs each image's labels, which a loss with reduction='mean_with_sample_weight' "
                 "divides out again. Compile with reduction='sum_over_batch_size', Keras's default, or 'sum'."
             )
-        # Only the layers in front of the network, in their order: each mixes what the one before has mixed.
-        drawn = [layer.take_mixing() for layer in self.layers if hasattr(layer, "take_mixing")] if training else []
-        drawn = [mixing for mixing in drawn if mixing is not None]
+        # In their order: each mixes what the one before has mixed.
+        drawn, auxiliary = [], []
+        if training:
+            drawn = taken(layer.take_mixing() for layer in self.layers if hasattr(layer, "take_mixing"))
+            auxiliary = taken(layer.take_auxiliary() for layer in self.layers if hasattr(layer, "take_auxiliary"))
+        if not drawn and not auxiliary:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
         batch = ops.shape(keras.tree.flatten(y_pred)[0])[0]
         if sample_weight is None:
             weight = ops.ones((batch,), "float32")
@@ -227,8 +199,18 @@ class MixedLabelsModel(keras.Model):
             ]
         if not drawn:
             terms = [(y, sample_weight)]
-        total = sum(super(MixedLabelsModel, self).compute_loss(x, labels, y_pred, weight, training)
-                    for labels, weight in terms)
-        # Each call has added the regularization once.
-        surplus = [ops.sum(loss) for loss in self.losses for _ in terms[1:]]
-        return total - sum(surplus) if surplus else total
+        # Each call adds the regularization, which counts once.
+        penalty = sum(ops.sum(loss) for loss in self.losses)
+
+        def loss_of(outputs):
+            return sum(super(TrainedWithLayers, self).compute_loss(x, labels, outputs, weight, training) - penalty
+                       for labels, weight in terms)
+
+        total = loss_of(y_pred)
+        for share, heads in auxiliary:
+            total = total + share * sum(loss_of(logits) for logits in heads)
+        return total + penalty
+
+
+def taken(answers):
+    return [answer for answer in answers if answer is not None]

@@ -2,9 +2,12 @@
 
 Keras is imported when a model is built, so that naming a builder costs nothing.
 """
+import functools
 import inspect
 import numbers
 import operator
+
+from kerazoo.registry import sign
 
 PREPROCESSING = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -16,7 +19,9 @@ PREPROCESSING = {
 DOCUMENTATION = """
 
 Args:
-    weights: None for random initialization, or the path of a file that `model.save_weights` wrote (`.weights.h5`).
+    weights: None for random initialization; "imagenet" or "imagenet/<tag>" for published weights, with the
+        normalization that they want (`kerazoo.list_weights("{name}")` names the tags); or the path of a file, see
+        `kerazoo.load_weights`.
     classes: outputs of the head, a positive integer.
     input_shape: (height, width, channels) in pixels; None: the published size, {input_shape}. Sides of at least
         {min_size} pixels{free_sides}.
@@ -28,7 +33,8 @@ Args:
         class such as `keras.layers.PReLU`.
     norm: None: the published one, "{norm}"; or "batch", "group", "layer", "none".
     preprocessing: the normalization inside the model: "imagenet", "cifar10", "unit" (x / 255), None (pixels as they
-        come), or (mean, std) for pixels in 0..1, one number or one a channel.
+        come), or (mean, std) for pixels in 0..1, one number or one a channel. Published weights replace the default
+        with theirs.
     augmentation: one layer or a list of layers, active in training alone; label mixing reaches the loss.{options}
     name: of the model; None: "{name}".
 
@@ -49,7 +55,7 @@ Reference:
 
 def builder(
     name, trunk, *, input_shape=(224, 224, 3), classes=1000, min_size=32, preprocessing="imagenet", kit=None,
-    top=None, head=None, dropout=0.0, options=None, reference, **design,
+    top=None, head=None, auxiliary=None, auxiliary_weight=None, dropout=0.0, options=None, reference, **design,
 ):
     """Make the public function that builds one variant.
 
@@ -62,6 +68,9 @@ def builder(
         top: ``top(x, kit) -> vector`` from the last feature map to what the head reads; None: the global
             average, then dropout.
         head: ``head(x, kit, classes, activation) -> logits``; None: one dense layer.
+        auxiliary: ``auxiliary(x, kit, classes, head, name=...) -> logits`` of a classifier that takes part in training
+            alone; then the trunk returns (features, the tensors that such classifiers read).
+        auxiliary_weight: of each auxiliary classifier's loss.
         options: {name: (default, documentation)} of the family's own arguments; they are handed to the trunk.
         reference: the paper.
         design: the numbers that make this variant (depths, widths, block).
@@ -109,25 +118,45 @@ def builder(
             "rate": build.dropout if dropout is None else dropout,
         })
 
+        published_weights = weights is not None and assemble.find_published(build.__name__, weights)
+        if published_weights and preprocessing == build.preprocessing:
+            preprocessing = published_weights.mean, published_weights.std
+        own = {key: own.get(key, default) for key, (default, _) in options.items()}
+
         image = keras.Input(shape, name="image")
         x, mixing = assemble.augment(image, augmentation)
         x = assemble.normalize(x, preprocessing)
-        own = {key: own.get(key, default) for key, (default, _) in options.items()}
-        x = trunk(x, parts, **design, **own)
+        x, taps = trunk(x, parts, **design, **own) if auxiliary else (trunk(x, parts, **design, **own), [])
         if include_top:
             x = top(x, parts) if top else parts.dropout(assemble.pool(x, "avg"), "head_dropout")
             x = (head or assemble.dense_head)(x, parts, classes, classifier_activation)
+            if taps:
+                others = [
+                    auxiliary(tap, parts, classes, functools.partial(
+                        assemble.dense_head, activation=classifier_activation), name=f"aux{i}")
+                    for i, tap in enumerate(taps, 1)
+                ]
+                x = assemble.join(x, others, auxiliary_weight)
         elif pooling:
             x = assemble.pool(x, pooling)
+        kind = assemble.TrainedWithLayers if mixing or (include_top and taps) else keras.Model
         with assemble.deep_graphs():
-            model = (assemble.MixedLabelsModel if mixing else keras.Model)(image, x, name=name or build.__name__)
+            model = kind(image, x, name=name or build.__name__)
+        sign(model, build.__name__, {
+            "classes": classes, "input_shape": shape, "include_top": bool(include_top), "pooling": pooling,
+            "classifier_activation": classifier_activation, "dropout": dropout, "activation": activation,
+            "norm": norm, "preprocessing": preprocessing, **own,
+        })
         if weights is not None:
-            assemble.load(model, weights)
+            from kerazoo.weights import load_weights
+
+            load_weights(model, weights)
         return model
 
     build.__name__ = build.__qualname__ = name
     build.__module__ = trunk.__module__
     build.input_shape, build.classes, build.dropout, build.min_size = input_shape, classes, dropout, min_size
+    build.preprocessing = preprocessing
     signature = inspect.signature(build)
     *contract, name_parameter, _ = signature.parameters.values()
     build.__signature__ = signature.replace(parameters=[

@@ -2,11 +2,12 @@
 
 He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, 2015, https://arxiv.org/abs/1512.03385, section 4.2
 He, Zhang, Ren, Sun: Identity Mappings in Deep Residual Networks, 2016, https://arxiv.org/abs/1603.05027
+Zagoruyko, Komodakis: Wide Residual Networks, 2016, https://arxiv.org/abs/1605.07146
 """
 import functools
 
 from kerazoo.models.builder import builder
-from kerazoo.models.resnet import V1, V2, preact_basic, preact_bottleneck, stages
+from kerazoo.models.resnet import V1, V2, WIDE, preact_basic, preact_bottleneck, preactivate, stages
 
 
 def cifar_resnet(x, kit, *, blocks):
@@ -22,11 +23,28 @@ def preact_resnet(x, kit, *, block, depths, width=16):
     return kit.act(kit.normalize(x, "final_bn"), "final_act")
 
 
+def wide_resnet(x, kit, *, blocks, widening, block_dropout):
+    """Few pre-activation blocks, each many times wider."""
+    x = kit.conv(x, 16, 3, name="stem_conv")
+    block = functools.partial(wide_basic, dropout=block_dropout)
+    x = stages(x, kit, block, (blocks,) * 3, 16 * widening)
+    return kit.act(kit.normalize(x, "final_bn"), "final_act")
+
+
+def wide_basic(x, kit, filters, stride, *, dropout, name):
+    """Two 3x3 convolutions behind norm and activation, with dropout between them (fig. 1d)."""
+    x, shortcut = preactivate(x, kit, filters, stride, name)
+    x = kit.conv(x, filters, 3, stride, name=f"{name}_conv1")
+    x = kit.act(kit.normalize(x, f"{name}_bn2"), f"{name}_act2")
+    x = kit.conv(kit.dropout(x, f"{name}_dropout", dropout), filters, 3, closing=True, name=f"{name}_conv2")
+    return kit.add(x, shortcut, f"{name}_add")
+
+
 def padded_basic(x, kit, filters, stride, *, name):
     """Two 3x3 convolutions; where the shape changes, the shortcut skips pixels and pads channels (option A)."""
     shortcut = x if stride == 1 else kit.padded_shortcut(x, filters, stride, name=f"{name}_shortcut")
     x = kit.conv_norm_act(x, filters, 3, stride, name=f"{name}_conv1")
-    x = kit.conv_norm(x, filters, 3, name=f"{name}_conv2")
+    x = kit.conv_norm(x, filters, 3, closing=True, name=f"{name}_conv2")
     return kit.act(kit.add(x, shortcut, f"{name}_add"), f"{name}_out")
 
 
@@ -34,7 +52,7 @@ def padded_preact_basic(x, kit, filters, stride, *, name):
     """The same two convolutions behind norm and activation (He et al. 2016, fig. 4e)."""
     shortcut = x if stride == 1 else kit.padded_shortcut(x, filters, stride, name=f"{name}_shortcut")
     x = kit.norm_act_conv(x, filters, 3, stride, name=f"{name}_conv1")
-    x = kit.norm_act_conv(x, filters, 3, name=f"{name}_conv2")
+    x = kit.norm_act_conv(x, filters, 3, closing=True, name=f"{name}_conv2")
     return kit.add(x, shortcut, f"{name}_add")
 
 
@@ -64,4 +82,11 @@ preact_resnet164 = cifar(
 )
 preact_resnet1001 = cifar(
     "preact_resnet1001", preact_resnet, block=strided_bottleneck, depths=(111, 111, 111), reference=V2
+)
+
+# The paper's 28 layers count the projections: 6n + 4.
+wide_resnet28_10 = cifar(
+    "wide_resnet28_10", wide_resnet, blocks=4, widening=10, reference=WIDE,
+    options={"block_dropout": (0.0, "rate between the two convolutions of each block, 0 to below 1; the paper's is 0.3 "
+                                    "where it uses dropout.")},
 )

@@ -20,48 +20,76 @@ class Kit:
         activation: a Keras activation name, "scaled_tanh", a function, a layer, or a layer class.
         norm: one of `NORMS`.
         epsilon: the norm's epsilon. 1e-5 is what PyTorch's published weights were trained with.
+        momentum: of a batch norm's moving statistics: the share that is kept.
+        scale: whether a batch norm has a gamma.
         bias: whether convolutions have a bias; None: where no norm follows.
         initializer: for kernels, a name in `INITIALIZERS`.
         head_initializer: for the last dense layer's kernel.
         rate: of every dropout, 0 to 1.
+        late_padding: where a convolution halves the image, pad as TensorFlow's "same" does, one pixel more at the bottom
+            and on the right if the padding is odd, instead of both sides alike.
+        branches: number of residual branches. The last layer of each, its `closing` one, starts with 1 / branches of the
+            usual variance, so that the sum of all is of the order of one: else deep networks overflow float16 before
+            their norms have seen data (after Zhang et al. 2019, arXiv:1901.09321, and De and Smith 2020,
+            arXiv:2002.10444).
     """
 
     activation: object = "relu"
     norm: str = "batch"
     epsilon: float = 1e-5
+    momentum: float = 0.9  # Keras counts what is kept, PyTorch what is added (0.1)
+    scale: bool = True
     bias: bool | None = None
     initializer: str = "he_fan_out"
     head_initializer: str = "glorot"
     rate: float = 0.0
+    late_padding: bool = False
+    branches: int = 1
 
-    def conv(self, x, filters, size, stride=1, *, groups=1, padding="same", bias=None, bias_start=0.0, name):
-        """A convolution that pads symmetrically, as the papers and PyTorch do.
-
-        Keras's own "same" does so too where the stride is 1; where it halves the image, it pads one side more.
-        """
-        if padding == "same" and size > 1 and stride > 1:
-            x, padding = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x), "valid"
-        elif isinstance(padding, int):
-            x, padding = keras.layers.ZeroPadding2D(padding, name=f"{name}_pad")(x), "valid"
+    def conv(
+        self, x, filters, size, stride=1, *, groups=1, padding="same", bias=None, bias_start=0.0, closing=False, name
+    ):
+        """A convolution, of `size` pixels or (rows, columns), that pads symmetrically, as the papers and PyTorch do."""
+        x, padding = self.padded(x, size, stride, padding, name)
         if bias is None:
             bias = self.norm == "none" if self.bias is None else self.bias
         return keras.layers.Conv2D(
             filters, size, strides=stride, groups=groups, padding=padding, use_bias=bias,
-            kernel_initializer=INITIALIZERS[self.initializer](),
+            kernel_initializer=INITIALIZERS[self.initializer](*[1 / self.branches] * closing),
             bias_initializer=keras.initializers.Constant(bias_start) if bias_start else "zeros", name=name,
         )(x)
 
-    def normalize(self, x, name):
+    def depthwise_conv(self, x, size, stride, *, name):
+        """A convolution of each channel by itself."""
+        x, padding = self.padded(x, size, stride, "same", name)
+        return keras.layers.DepthwiseConv2D(
+            size, strides=stride, padding=padding, use_bias=self.norm == "none",
+            depthwise_initializer=INITIALIZERS[self.initializer](), name=name,
+        )(x)
+
+    def padded(self, x, size, stride, padding, name):
+        """The image and what is left to do for Keras: "same" is symmetric there only where the stride is 1."""
+        if padding == "same" and stride > 1 and not self.late_padding:
+            padding = size // 2
+        if isinstance(padding, int):
+            return self.pad(x, padding, f"{name}_pad") if padding else x, "valid"
+        return x, padding
+
+    def normalize(self, x, name, closing=False):
+        gamma = keras.initializers.Constant(self.branches**-0.5) if closing else "ones"
         match self.norm:
             case "batch":
-                # Keras counts what is kept (0.9), PyTorch what is added (0.1).
-                return keras.layers.BatchNormalization(momentum=0.9, epsilon=self.epsilon, name=name)(x)
+                return keras.layers.BatchNormalization(
+                    momentum=self.momentum, epsilon=self.epsilon, scale=self.scale, gamma_initializer=gamma, name=name
+                )(x)
             case "group":
                 # 32 groups (Wu and He 2018), or the largest power of two that divides the channels.
                 groups = next(g for g in (32, 16, 8, 4, 2, 1) if x.shape[-1] % g == 0)
-                return keras.layers.GroupNormalization(groups, epsilon=self.epsilon, name=name)(x)
+                return keras.layers.GroupNormalization(
+                    groups, epsilon=self.epsilon, gamma_initializer=gamma, name=name
+                )(x)
             case "layer":
-                return keras.layers.LayerNormalization(epsilon=self.epsilon, name=name)(x)
+                return keras.layers.LayerNormalization(epsilon=self.epsilon, gamma_initializer=gamma, name=name)(x)
             case "none":
                 return x
 
@@ -78,9 +106,11 @@ class Kit:
             return activation(name=name)(x)
         return keras.layers.Activation(activation, name=name)(x)
 
-    def conv_norm(self, x, filters, size, stride=1, *, name, **options):
+    def conv_norm(self, x, filters, size, stride=1, *, closing=False, name, **options):
         """`name` ends in "conv" or "conv1": the norm is called "bn", "bn1" in its place."""
-        return self.normalize(self.conv(x, filters, size, stride, name=name, **options), rename(name, "bn"))
+        bare = closing and self.norm == "none"
+        x = self.conv(x, filters, size, stride, closing=bare, name=name, **options)
+        return self.normalize(x, rename(name, "bn"), closing)
 
     def conv_norm_act(self, x, filters, size, stride=1, *, name, **options):
         return self.act(self.conv_norm(x, filters, size, stride, name=name, **options), rename(name, "act"))
@@ -99,27 +129,53 @@ class Kit:
     def dense_act(self, x, units, *, name, **options):
         return self.act(self.dense(x, units, name=name, **options), f"{name}_act")
 
-    def flatten(self, x):
+    def flatten(self, x, name="flatten"):
         check_fixed_size(x)
-        return keras.layers.Flatten(name="flatten")(x)
+        return keras.layers.Flatten(name=name)(x)
 
     def max_pool(self, x, size, stride=None, *, padding=0, name):
+        """`padding`: pixels on each side, (before, after), or "same"; what is padded never wins."""
+        if padding == "same":
+            return keras.layers.MaxPooling2D(size, stride, padding, name=name)(x)
         if padding:
             return layers.PaddedMaxPooling2D(size, stride, padding, name=name)(x)
         return keras.layers.MaxPooling2D(size, stride, name=name)(x)
 
-    def dropout(self, x, name):
-        return keras.layers.Dropout(self.rate, name=name)(x) if self.rate else x
+    def average_pool(self, x, size, stride=None, *, padding="valid", name):
+        """`padding`: pixels on each side, which count as zeros, or Keras's "same", which does not count them."""
+        x, padding = self.padded(x, size, 1, padding, name)
+        return keras.layers.AveragePooling2D(size, stride, padding, name=name)(x)
+
+    def global_average(self, x, *, keepdims=False, name="pool"):
+        return keras.layers.GlobalAveragePooling2D(keepdims=keepdims, name=name)(x)
+
+    def dropout(self, x, name, rate=None):
+        rate = self.rate if rate is None else rate
+        return keras.layers.Dropout(rate, name=name)(x) if rate else x
+
+    def stochastic_depth(self, x, rate, name):
+        """Drops the whole branch of an image, and scales the others up (Huang et al. 2016, arXiv:1603.09382)."""
+        return keras.layers.Dropout(rate, noise_shape=(None, 1, 1, 1), name=name)(x) if rate else x
 
     def add(self, x, shortcut, name):
         return keras.layers.Add(name=name)([x, shortcut])
+
+    def multiply(self, x, gate, name):
+        return keras.layers.Multiply(name=name)([x, gate])
+
+    def concat(self, tensors, name):
+        return keras.layers.Concatenate(name=name)(tensors)
+
+    def sigmoid(self, x, name):
+        """A gate: unlike the network's activation, it is never exchanged."""
+        return keras.layers.Activation("sigmoid", name=name)(x)
 
     def adaptive_average(self, x, size, name):
         check_fixed_size(x)
         return x if x.shape[1:3] == size else layers.AdaptiveAveragePooling(size, name=name)(x)
 
-    def local_response(self, x, name):
-        return layers.LocalResponseNormalization(name=name)(x)
+    def local_response(self, x, name, **constants):
+        return layers.LocalResponseNormalization(**constants, name=name)(x)
 
     def pad(self, x, margins, name):
         return keras.layers.ZeroPadding2D(margins, name=name)(x)
@@ -138,7 +194,7 @@ def check_fixed_size(x):
     if None in x.shape[1:]:
         raise ValueError(
             "This network ends in dense layers, which fix the image size; got an input_shape with None. "
-            "Give height and width, or use include_top=False."
+            "Give height and width, or use include_top=False, or, where auxiliary heads are the reason, aux_heads=False."
         )
 
 
@@ -153,8 +209,8 @@ ACTIVATIONS = {"scaled_tanh": layers.scaled_tanh}
 INITIALIZERS = {
     # He et al. 2015, https://arxiv.org/abs/1502.01852, equations 10 and 14: they settle the variance, for the signal's
     # sake (fan in) or the gradient's (fan out). Uniform numbers are drawn three times faster than their Gaussian ones.
-    "he_fan_out": lambda: keras.initializers.VarianceScaling(2.0, "fan_out", "uniform"),
-    "he": lambda: keras.initializers.VarianceScaling(2.0, "fan_in", "uniform"),
+    "he_fan_out": lambda share=1: keras.initializers.VarianceScaling(2.0 * share, "fan_out", "uniform"),
+    "he": lambda share=1: keras.initializers.VarianceScaling(2.0 * share, "fan_in", "uniform"),
     # Glorot and Bengio 2010, which the authors of VGG recommend in their paper's last footnote on training.
     "glorot": keras.initializers.GlorotUniform,
     # Krizhevsky et al. 2012, section 5.

@@ -3,6 +3,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo import handover
+
 register = keras.saving.register_keras_serializable(package="kerazoo")
 
 
@@ -23,26 +25,26 @@ class LeCunUniform(keras.initializers.Initializer):
 
 @register
 class PaddedMaxPooling2D(keras.layers.MaxPooling2D):
-    """Max pooling that pads symmetrically, as PyTorch does, with values that never win.
+    """Max pooling that pads as it is told, with values that never win; Keras pads symmetrically only in stride 1.
 
     Args:
         pool_size, strides: in pixels.
-        margin: pixels of padding on each side.
+        margin: pixels of padding on each side, or (before, after).
     """
 
     def __init__(self, pool_size, strides, margin, **kwargs):
         super().__init__(pool_size, strides, **kwargs)
-        self.margin = margin
+        self.margin = (margin, margin) if isinstance(margin, int) else tuple(margin)
 
     def call(self, x):
-        margin = [self.margin, self.margin]
+        margin = list(self.margin)
         # Not infinity, which some converters turn into NaN.
         low = float(np.finfo("float16").min)
         return super().call(ops.pad(x, [[0, 0], margin, margin, [0, 0]], constant_values=low))
 
     def compute_output_shape(self, input_shape):
         batch, *sides, channels = input_shape
-        return super().compute_output_shape((batch, *(side and side + 2 * self.margin for side in sides), channels))
+        return super().compute_output_shape((batch, *(side and side + sum(self.margin) for side in sides), channels))
 
     def get_config(self):
         config = super().get_config()
@@ -252,3 +254,39 @@ class TrainingOnly(keras.layers.Layer):
     @classmethod
     def from_config(cls, config):
         return cls(keras.saving.deserialize_keras_object(config.pop("layer")), **config)
+
+
+@register
+class AuxiliaryHeads(keras.layers.Layer):
+    """Hands the logits on, and leaves those of the auxiliary heads for the loss of the same training step.
+
+    At inference nothing depends on the auxiliary heads: a compiled step leaves them out.
+
+    Args:
+        weight: of each auxiliary head's loss.
+    """
+
+    # Which of the inputs decides on the output: `kerazoo.analyze` counts the others' layers as for training alone.
+    inference_input = 0
+
+    def __init__(self, weight, **kwargs):
+        super().__init__(**kwargs)
+        self.weight = weight
+
+    def call(self, inputs, training=False):
+        logits, *auxiliary = inputs
+        handover.forget(self)
+        if training:
+            handover.leave(self, auxiliary)
+        return logits
+
+    def take_auxiliary(self):
+        """(weight, logits of each auxiliary head) of the last training call, once; None if there was none."""
+        auxiliary = handover.take(self)
+        return auxiliary and (self.weight, auxiliary)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def get_config(self):
+        return {**super().get_config(), "weight": self.weight}

@@ -141,15 +141,15 @@ def test_mixing_stays_in_its_trace():
 
 
 def test_a_layer_that_is_gone_leaves_nothing_behind():
-    from kerazoo.augment import mix
+    from kerazoo import handover
 
     layer = MixUp(seed=1)
     layer(IMAGES)
     gc.collect()
-    before = len(mix._store())
+    before = len(handover.store())
     del layer
     gc.collect()
-    assert len(mix._store()) == before - 1
+    assert len(handover.store()) == before - 1
 
 
 class Mixed(keras.Model):

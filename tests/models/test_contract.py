@@ -12,11 +12,23 @@ FAMILIES = {
     "mlp": (8, 8, 3), "cnn_mnist": (12, 12, 3), "lenet5": (32, 32, 3), "lenet5_1998": (32, 32, 3),
     "alexnet": (63, 63, 3), "alexnet_2012": (67, 67, 3), "vgg11": (32, 32, 3), "resnet18": (32, 32, 3),
     "resnet50_v1": (32, 32, 3),
-    "resnet18_v2": (32, 32, 3), "resnet20": (8, 8, 3), "preact_resnet18": (16, 16, 3), "preact_resnet110": (8, 8, 3),
-    "preact_resnet164": (8, 8, 3),
+    "resnet18_v2": (32, 32, 3), "tf_resnet50_v2": (32, 32, 3), "resnext50_32x4d": (32, 32, 3), "resnet20": (8, 8, 3),
+    "preact_resnet18": (16, 16, 3), "preact_resnet110": (8, 8, 3), "preact_resnet164": (8, 8, 3),
+    "wide_resnet28_10": (8, 8, 3), "googlenet": (32, 32, 3), "googlenet_bn": (32, 32, 3), "inception_v3": (75, 75, 3),
+    "tf_inception_v3": (75, 75, 3), "densenet121": (32, 32, 3), "densenet40_12": (8, 8, 3),
+    "densenet_bc100_12": (8, 8, 3), "efficientnet_b0": (32, 32, 3), "tf_efficientnet_b0": (32, 32, 3),
+    "efficientnet_lite0": (32, 32, 3),
 }
 # One of each kind, quickly built.
-KINDS = ("mlp", "cnn_mnist", "lenet5", "lenet5_1998", "alexnet", "alexnet_2012", "vgg11", "resnet20", "preact_resnet18")
+KINDS = (
+    "mlp", "cnn_mnist", "lenet5", "lenet5_1998", "alexnet", "alexnet_2012", "vgg11", "resnet20", "preact_resnet18",
+    "googlenet", "inception_v3", "densenet40_12", "efficientnet_b0",
+)
+OWN = {
+    "mlp": ["units"], "googlenet": ["aux_heads"], "googlenet_bn": ["aux_heads"], "inception_v3": ["aux_heads"],
+    "tf_inception_v3": ["aux_heads"], "wide_resnet28_10": ["block_dropout"],
+    **{name: ["stochastic_depth"] for name in kerazoo.list_models(family="efficientnet")},
+}
 LIGHT = ("lenet5", "resnet20", "preact_resnet18")
 
 
@@ -31,7 +43,7 @@ def images(shape, batch=2):
 @pytest.mark.parametrize("name", kerazoo.list_models())
 def test_every_builder_has_the_same_arguments(name):
     contract = list(inspect.signature(kerazoo.resnet18).parameters)
-    own = {"mlp": ["units"]}.get(name, [])
+    own = OWN.get(name, [])
     builder = getattr(kerazoo, name)
     assert list(inspect.signature(builder).parameters) == [*contract[:-1], *own, "name"]
     assert builder.__name__ == name and all(f"{argument}:" in builder.__doc__ for argument in contract)
@@ -103,7 +115,8 @@ def test_every_norm_is_exchanged(name, norm, kind):
              and "LocalResponse" not in type(layer).__name__]
     assert set(norms) == ({kind} if kind else set())
     if kind:
-        convolutions = [layer for layer in model.layers if "conv" in layer.name and hasattr(layer, "kernel")]
+        convolutions = [layer for layer in model.layers if "conv" in layer.name and hasattr(layer, "kernel")
+                        and "_se_" not in layer.name]
         # Pre-activation leaves the stem and the projections bare.
         assert name == "mlp" or len(norms) >= len(convolutions) - 3
     assert np.isfinite(model(images(FAMILIES[name]))).all()
@@ -125,7 +138,9 @@ def test_gray_and_many_channel_images(name, channels):
     assert np.isfinite(model(images(shape))).all()
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet20", "preact_resnet18"])
+@pytest.mark.parametrize("name", [
+    "resnet18", "resnet20", "preact_resnet18", "googlenet_bn", "densenet40_12", "efficientnet_b0", "tf_efficientnet_b0",
+])
 def test_sides_may_vary_where_no_dense_layer_fixes_them(name):
     model = build(name, input_shape=(None, None, 3))
     small, large = FAMILIES[name][:2], (40, 57)
@@ -172,7 +187,7 @@ def test_softmax_on_request():
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-@pytest.mark.parametrize("name", [*LIGHT, "lenet5_1998"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_mixed_precision_keeps_pixels_and_logits_in_float32(name, policy):
     keras.config.set_dtype_policy(policy)
     model = build(name)
@@ -181,7 +196,24 @@ def test_mixed_precision_keeps_pixels_and_logits_in_float32(name, policy):
     assert np.isfinite(model(images(FAMILIES[name]))).all()
 
 
-@pytest.mark.parametrize("name", ["lenet5_1998", "alexnet_2012", "resnet20", "resnet18"])
+DEEPEST = ("resnet152", "resnet152_v2", "wide_resnet101_2", "preact_resnet164", "densenet201", "efficientnet_b7")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEEPEST)
+def test_the_deepest_networks_start_within_the_range_of_float16(name):
+    keras.config.set_dtype_policy("mixed_float16")
+    model = kerazoo.create_model(name, input_shape=(32, 32, 3), classes=3)
+    pixels = images((32, 32, 3))
+    for training in (False, True):
+        scores = keras.ops.convert_to_numpy(model(pixels, training=training))
+        assert np.isfinite(scores).all() and np.abs(scores).max() < 100
+
+
+@pytest.mark.parametrize("name", [
+    "lenet5_1998", "alexnet_2012", "resnet20", "resnet18", "tf_resnet50_v2", "googlenet", "inception_v3", "densenet40_12",
+    "efficientnet_b0", "efficientnet_lite0", "wide_resnet28_10",
+])
 def test_models_survive_saving_as_keras_files(name, tmp_path):
     model = build(name)
     model.save(tmp_path / "model.keras")
@@ -202,9 +234,11 @@ def test_every_trainable_variable_gets_a_gradient(name):
     import tensorflow as tf
 
     model = build(name, dropout=0)
-    pixels = tf.constant(images(FAMILIES[name], 4))
+    model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    pixels, labels = tf.constant(images(FAMILIES[name], 4)), tf.constant([0, 1, 2, 0])
     with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(tf.square(model(pixels, training=True)))
+        # The loss of Keras's own train step, which auxiliary heads take part in.
+        loss = model.compute_loss(pixels, labels, model(pixels, training=True))
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     for variable, gradient in zip(model.trainable_variables, gradients):
         assert gradient is not None, variable.path
@@ -257,9 +291,9 @@ BAD = {
     "preset of three": (dict(input_shape=(32, 32, 4)), "'imagenet' is for 3 channels, and the images have 4"),
     "layer with needs": (dict(activation=keras.layers.Dense), "without arguments that it needs; got .*Dense"),
     "augmentation": (dict(augmentation="flip"), "augmentation must be a Keras layer.*'flip'"),
-    "imagenet": (dict(weights="imagenet"), "no published weights for resnet18 in this version"),
-    "no file": (dict(weights="nowhere.weights.h5"), "existing .weights.h5 file; got 'nowhere"),
-    "weights a number": (dict(weights=3), "weights must be None or the path"),
+    "unknown tag": (dict(weights="imagenet/tv3"), "Unknown weights 'imagenet/tv3' for resnet18"),
+    "no file": (dict(weights="nowhere.weights.h5"), "nowhere.weights.h5"),
+    "weights a number": (dict(weights=3), "weights must be None, 'imagenet'.*got 3"),
 }
 
 
@@ -290,7 +324,7 @@ def test_free_sides_are_refused_where_dense_layers_fix_the_size(name):
 def test_the_stated_smallest_size_works_and_smaller_ones_are_refused(name):
     builder = getattr(kerazoo, name)
     least = builder.min_size
-    if name not in ("resnet1202", "preact_resnet1001"):
+    if name in FAMILIES:
         builder(input_shape=(least, least, 3), classes=2, include_top="vgg" not in name and "alexnet" not in name,
                 preprocessing="unit")
     if least > 1:

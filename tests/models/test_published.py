@@ -4,11 +4,18 @@ import pytest
 
 import kerazoo
 
-DEEP = ("resnet1202", "preact_resnet1001")
+# One of each kind runs always; their larger siblings take minutes together.
+QUICK = {
+    "alexnet", "alexnet_2012", "vgg16", "vgg16_bn", "googlenet", "googlenet_bn", "inception_v3", "tf_inception_v3", "resnet18",
+    "resnet50", "resnet50_v1", "resnet18_v2", "resnet50_v2", "tf_resnet50_v2", "wide_resnet50_2", "resnext50_32x4d",
+    "resnet20", "preact_resnet18", "preact_resnet110", "preact_resnet164", "wide_resnet28_10", "densenet121",
+    "densenet40_12", "densenet_bc100_12", "efficientnet_b0", "efficientnet_b2", "tf_efficientnet_b0", "efficientnet_lite0",
+    *kerazoo.list_models(family="lenet"), *kerazoo.list_models(family="baseline"),
+}
 
 
 @pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow) if name in DEEP else name for name in kerazoo.list_models()
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in kerazoo.list_models()
 ])
 def test_parameters_and_macs_are_the_published_ones(name):
     facts = kerazoo.facts(name)
@@ -44,3 +51,28 @@ def test_resnet50_v1_is_that_of_keras_applications_but_for_biases_in_front_of_no
     assert ours.count_params() == reference.count_params() - biases
     shapes = [sorted(tuple(w.shape) for w in model.weights if len(w.shape) == 4) for model in (ours, reference)]
     assert shapes[0] == shapes[1]
+
+
+def test_layers_for_training_alone_cost_nothing_at_inference():
+    with_heads, without = (kerazoo.analyze(kerazoo.googlenet(aux_heads=heads)) for heads in (True, False))
+    assert with_heads.macs == without.macs
+    assert (with_heads.trainable, without.trainable) == (13_378_280, 6_998_552)
+
+
+# Table 1 of the EfficientNet paper and the authors' code: channels and blocks of each stage.
+SCALED = {
+    "efficientnet_b0": ([16, 24, 40, 80, 112, 192, 320], [1, 2, 2, 3, 3, 4, 1], 32, 1280),
+    "efficientnet_b7": ([32, 48, 80, 160, 224, 384, 640], [4, 7, 7, 10, 10, 13, 4], 64, 2560),
+    "efficientnet_lite4": ([24, 32, 56, 112, 160, 272, 448], [1, 4, 4, 6, 6, 8, 1], 32, 1280),
+}
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_compound_scaling_gives_the_widths_and_depths_of_the_authors_code(name):
+    channels, blocks, stem, last = SCALED[name]
+    model = kerazoo.create_model(name, input_shape=(32, 32, 3), include_top=False)
+    projections = [layer for layer in model.layers if layer.name.endswith("project_conv")]
+    for stage in range(1, 8):
+        own = [layer for layer in projections if layer.name.startswith(f"stage{stage}_")]
+        assert len(own) == blocks[stage - 1] and {layer.filters for layer in own} == {channels[stage - 1]}
+    assert model.get_layer("stem_conv").filters == stem and model.get_layer("final_conv").filters == last

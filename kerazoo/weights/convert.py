@@ -1,0 +1,101 @@
+"""From one library's weight file to another's."""
+import inspect
+import json
+import os
+import types
+
+import numpy as np
+
+from kerazoo import registry
+from kerazoo.weights.layouts import is_pixels, load_weights, locate, save_weights
+from kerazoo.weights.matching import OWN, Match, Slot
+from kerazoo.weights.names import find_layouts
+from kerazoo.weights.readers import WeightsError, read
+from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
+
+ENDINGS = {"keras": (".weights.h5",), "safetensors": (".safetensors",), "torchvision": (".pth", ".safetensors")}
+# What the families call the layer that reads the image.
+FIRST = ("stem_conv", "stage1_conv", "stage1_conv1", "c1_conv")
+
+
+def convert(file, model_name, to, output=None):
+    """Convert a weight file. The number of classes and of image channels are read off the file.
+
+    Args:
+        file: a file that `kerazoo.load_weights` takes.
+        model_name: a name from `kerazoo.list_models`.
+        to: "keras" (`.weights.h5`), "safetensors" (kerazoo's names), or "torchvision" (its state dict, as `.pth` or
+            `.safetensors`).
+        output: the file to write; None: the model's name in the working directory. It is replaced if it exists.
+
+    Returns:
+        The path of the file written.
+
+    Raises:
+        ValueError: if the file does not fit the model, `to` is unknown, `output` has another ending or is `file`, or
+            torchvision has no such network.
+        OSError: if the file cannot be read, or the output not written.
+
+    Example:
+        >>> convert("resnet18-f37072fd.pth", "resnet18", "safetensors")
+        'resnet18.safetensors'
+    """
+    if to not in ENDINGS:
+        raise ValueError(f"to must be one of {', '.join(map(repr, ENDINGS))}; got {to!r}.")
+    output = f"{registry.check_name(model_name)}{ENDINGS[to][0]}" if output is None else os.fspath(output)
+    if not output.endswith(ENDINGS[to]):
+        raise ValueError(f"The output of to={to!r} ends in {' or '.join(ENDINGS[to])}; got {output!r}.")
+    arrays = read(file)
+    if os.path.exists(output) and os.path.samefile(file, output):
+        raise ValueError(f"{output} is the file to convert itself. Name another output.")
+    options = find_options(arrays, model_name, locate(file, model_name, None)[1])
+    del arrays  # and with them the file's mapping
+    model = registry.create_model(model_name, **options)
+    load_weights(model, file)
+    if to == "torchvision":
+        write = write_pytorch if output.endswith(".pth") else write_safetensors
+        write(output, to_torchvision(model))
+    else:
+        save_weights(model, output)
+    outputs = f"{options['classes']} classes" if options.get("include_top", True) else "without a head"
+    print(f"{output}: {model_name}, {outputs}, {model.count_params():,} numbers, "
+          f"{os.path.getsize(output) / 1e6:.1f} MB")
+    return output
+
+
+def find_options(arrays, name, tag):
+    """The arguments of the builder that a file asks for."""
+    builder = registry.get_builder(name)
+    known = inspect.signature(builder).parameters
+    if arrays.metadata.get("builder") == name:
+        try:
+            return {"classes": builder.classes, **{
+                key: value for key, value in json.loads(arrays.metadata["options"]).items() if key in known}}
+        except (KeyError, ValueError, AttributeError):
+            raise WeightsError(f"{arrays.path} does not say in JSON with which options {name} was built. "
+                               "Save it anew with kerazoo.save_weights.") from None
+    layouts = [OWN, *find_layouts(name, "keras" if arrays.format == "keras" else "pytorch")]
+    head, *firsts = (Slot(types.SimpleNamespace(name=layer), None, "kernel", 0) for layer in ("head", *FIRST))
+    match, first = max(((Match(layout, [head, first], arrays), first) for layout in layouts for first in firsts),
+                       key=lambda pair: pair[0].hits)
+    sides = slice(0, 2) if match.layout.axes == "pytorch" else slice(-1, -3, -1)  # outputs, inputs
+    options = {"classes": builder.classes}
+    if match.names[head] in match.arrays:
+        options["classes"] = int(match.arrays[match.names[head]].shape[sides][0])
+    else:
+        options["include_top"] = False
+    if match.names[first] in match.arrays:
+        channels = int(match.arrays[match.names[first]].shape[sides][1])
+        if channels != builder.input_shape[-1]:
+            options["input_shape"] = (*builder.input_shape[:2], channels)
+        if channels not in (1, 3):
+            options["preprocessing"] = "unit"
+    if "aux_heads" in known:
+        options["aux_heads"] = bool(match.spare) and any(key.startswith(match.spare) for key in match.arrays)
+    pixels = {key.split("/")[1]: np.ravel(array) for key, array in match.arrays.items()
+              if is_pixels(match.layout, key)}
+    if tag:
+        options["preprocessing"] = tag.mean, tag.std
+    elif {"mean", "variance"} <= set(pixels) and np.allclose(pixels["mean"], 0) and np.allclose(pixels["variance"], 1):
+        options["preprocessing"] = "unit"
+    return options

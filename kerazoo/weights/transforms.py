@@ -1,0 +1,115 @@
+"""From a file's array to a variable's value: axes, batch norms, and the first kernel."""
+import numpy as np
+
+STRIPE = 16  # output channels copied at a time: one cache line of float32, which makes transposing as fast as copying
+
+
+def pytorch_shape(shape, layer, flat):
+    """The shape that a kernel of PyTorch's has with the channels last, or None where it is no such kernel.
+
+    Args:
+        shape: outputs first, then inputs, then pixels.
+        layer: our layer.
+        flat: (height, width, channels) of what the layer reads, if that has been flattened.
+    """
+    if len(layer.kernel.shape) == 4 and len(shape) == 4:
+        outputs, inputs, *pixels = shape
+        return (*pixels, outputs, 1) if is_depthwise(layer) and inputs == 1 else (*pixels, inputs, outputs)
+    if len(layer.kernel.shape) == 2 and len(shape) == 4:
+        # timm has convolutions of the whole image where others have dense layers.
+        outputs, inputs, *pixels = shape
+        if (*pixels, inputs) == (flat or (1, 1, inputs)):
+            return pixels[0] * pixels[1] * inputs, outputs
+    if len(layer.kernel.shape) == 2 and len(shape) == 2:
+        return shape[::-1]
+    return None
+
+
+def channels_last(array, shape, flat, dtype):
+    """A kernel of PyTorch's with the channels last: (outputs, inputs, pixels) becomes (pixels, inputs, outputs).
+
+    A dense layer behind a flattened image reads (channels, height, width) there and (height, width, channels) here.
+    """
+    if array.ndim == 2:
+        inputs = flat[2] if flat else array.shape[1]
+    else:
+        inputs = array.shape[1]
+    source = array.reshape(array.shape[0], inputs, -1)
+    result = np.empty(source.shape[::-1], dtype)
+    for start in range(0, len(source), STRIPE):
+        stripe = slice(start, start + STRIPE)
+        result[:, :, stripe] = source[stripe].T
+    return result.reshape(shape)
+
+
+def channels_first(kernel, layer, flat):
+    """The way back, for writing."""
+    if kernel.ndim == 2:
+        if flat:
+            kernel = kernel.reshape(*flat, -1).transpose(3, 2, 0, 1).reshape(kernel.shape[::-1])
+            return np.ascontiguousarray(kernel)
+        return np.ascontiguousarray(kernel.T)
+    return np.ascontiguousarray(kernel.transpose(2, 3, 0, 1) if is_depthwise(layer) else kernel.transpose(3, 2, 0, 1))
+
+
+def is_depthwise(layer):
+    # A Conv2D is one too where it has as many groups as channels; its kernel has the channels last.
+    return type(layer).__name__ == "DepthwiseConv2D"
+
+
+def flattened(layer):
+    """(height, width, channels) of the image that a dense layer reads flattened, or None."""
+    tensor = first_input(layer)
+    while tensor is not None:
+        source = tensor._keras_history.operation
+        if type(source).__name__ == "Flatten":
+            shape = tuple(first_input(source).shape[1:])
+            return shape if len(shape) == 3 else None
+        if type(source).__name__ not in ("Dropout", "Activation", "Identity"):
+            return None
+        tensor = first_input(source)
+
+
+def first_input(layer):
+    # `layer.input` refuses to answer once the layer is part of a second model.
+    nodes = getattr(layer, "_inbound_nodes", [])
+    return nodes[0].input_tensors[0] if nodes and nodes[0].input_tensors else None
+
+
+def reads(layer, other):
+    """Whether a layer's input is another layer's output."""
+    tensor = first_input(layer)
+    return tensor is not None and tensor._keras_history.operation is other
+
+
+def is_finite(array, dtype):
+    """Whether all numbers are finite, also in the type that they will have."""
+    if array.dtype.itemsize > np.dtype(dtype).itemsize:
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+    return bool(np.isfinite(array).all())
+
+
+def make_value(array, dtype, shape, flat):
+    if shape is not None:
+        return channels_last(array, shape, flat, dtype)
+    import keras
+
+    # JAX may keep the very memory, which is the file's.
+    return np.array(array, dtype) if keras.config.backend() == "jax" or array.dtype != dtype else array
+
+
+def first_kernel(make, is_gray, is_bgr):
+    kernel = make()
+    if is_gray:
+        # A gray pixel is three equal channels.
+        return kernel.sum(axis=2, keepdims=True, dtype=kernel.dtype)
+    return np.ascontiguousarray(kernel[:, :, ::-1]) if is_bgr else kernel
+
+
+def subtract(make, bias):
+    return np.asarray(make() - bias, make().dtype)
+
+
+def add(make, number):
+    return np.asarray(make() + number, make().dtype)
