@@ -1,9 +1,10 @@
 """Single images: from files to pixels, and to a wanted size."""
+import functools
 import pathlib
 
 import numpy as np
 
-from kerazoo.data.checks import check_size, first_line
+from kerazoo.data.checks import check_size, first_line, is_integer
 
 
 def fit_tensor(images, shape):
@@ -22,7 +23,7 @@ def fit_tensor(images, shape):
     return tf.ensure_shape(images, [*images.shape[:-3], height, width, channels])
 
 
-def read_image(path, channels, size=None):
+def read_image(path, channels, size=None, *, resize=None, interpolation="bilinear"):
     """Read one image file, or one array saved by `numpy.save`, as pixels.
 
     Args:
@@ -30,7 +31,10 @@ def read_image(path, channels, size=None):
             of shape (height, width) or (height, width, channels).
         channels: 1 (gray) or 3 (RGB). Files are converted, transparency is dropped; of an array, gray is repeated.
         size: None for the image's own size, or the side in pixels, or (height, width): the shorter side is resized
-            (bilinear, antialiased), then the middle is cropped, so that the aspect is kept.
+            (antialiased), then the middle is cropped, so that the aspect is kept.
+        resize: make the shorter side so many pixels first and then crop `size` out of the middle, as published weights
+            expect it; at least as large as `size`. None: the crop is as large as fits.
+        interpolation: "bilinear" or "bicubic".
 
     Returns:
         A uint8 array (height, width, channels) of values 0 to 255; float32 for a `.npy` file of floats, as it is.
@@ -42,19 +46,43 @@ def read_image(path, channels, size=None):
     Example:
         >>> read_image("seven.png", channels=1, size=28).shape
         (28, 28, 1)
+        >>> read_image("cat.jpg", channels=3, size=224, resize=256).shape  # most of ImageNet's published accuracies
+        (224, 224, 3)
     """
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (gray) or 3 (RGB); got {channels!r}.")
     size = check_size(size, "size")
+    if resize is not None and not (is_integer(resize) and size and resize >= max(size)):
+        raise ValueError(
+            f"resize must be None or the pixels of the shorter side, at least as many as size has; got {resize!r} with "
+            f"size={size!r}."
+        )
+    if interpolation not in ("bilinear", "bicubic"):
+        raise ValueError(f"interpolation must be 'bilinear' or 'bicubic'; got {interpolation!r}.")
+    fit = functools.partial(fit_picture, size=size, resize=resize, interpolation=interpolation) if size else None
     path = pathlib.Path(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no image {path}. Wanted: the path of an image file or of a .npy array.")
     if not path.is_file():
         raise ValueError(f"{path} is not a file. Wanted: the path of an image file or of a .npy array.")
-    return (read_array if path.suffix.lower() == ".npy" else read_picture)(path, channels, size)
+    return (read_array if path.suffix.lower() == ".npy" else read_picture)(path, channels, fit)
 
 
-def read_picture(path, channels, size):
+def fit_picture(image, size, resize, interpolation):
+    """Resize and crop a Pillow image."""
+    from PIL import Image, ImageOps
+
+    kind = Image.Resampling[interpolation.upper()]
+    if resize is None:
+        return image if image.size == size[::-1] else ImageOps.fit(image, size[::-1], kind)
+    shorter = min(image.size)
+    sides = [resize if side == shorter else int(resize * side / shorter) for side in image.size]
+    image = image if sides == list(image.size) else image.resize(sides, kind)
+    left, top = (round((side - wanted) / 2) for side, wanted in zip(image.size, size[::-1]))
+    return image.crop((left, top, left + size[1], top + size[0]))
+
+
+def read_picture(path, channels, fit):
     from PIL import Image, ImageOps
 
     try:
@@ -65,15 +93,14 @@ def read_picture(path, channels, size):
             if image.mode == "P":  # a palette may hold transparent colors, which only RGBA can name
                 image = image.convert("RGBA")
             image = image.convert("L" if channels == 1 else "RGB")
-            if size and size != image.size[::-1]:
-                image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
+            image = fit(image) if fit else image
             return np.array(image, "uint8").reshape(image.height, image.width, channels)
     except Exception as error:  # Pillow's plugins raise whatever the bytes lead them to
         reason = f"{type(error).__name__}: {error}".replace(str(path), path.name)
         raise ValueError(f"{path} cannot be decoded as an image ({reason}). Replace or remove it.") from None
 
 
-def read_array(path, channels, size):
+def read_array(path, channels, fit):
     try:
         pixels = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
@@ -90,12 +117,9 @@ def read_array(path, channels, size):
     else:
         pixels = pixels.astype("uint8")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if size and size != pixels.shape[:2]:
-        pixels = np.stack([resize_plane(pixels[..., c], size) for c in range(pixels.shape[2])], axis=-1)
+    if fit:
+        from PIL import Image
+
+        planes = [fit(Image.fromarray(pixels[..., c])) for c in range(pixels.shape[2])]
+        pixels = np.stack([np.asarray(plane) for plane in planes], axis=-1)
     return np.repeat(pixels, channels // pixels.shape[2], axis=2)
-
-
-def resize_plane(plane, size):
-    from PIL import Image, ImageOps
-
-    return np.asarray(ImageOps.fit(Image.fromarray(plane), size[::-1], Image.Resampling.BILINEAR))

@@ -11,6 +11,7 @@ from keras import ops
 from kerazoo.models import layers
 from kerazoo.models.builder import PREPROCESSING
 from kerazoo.models.kit import ACTIVATIONS, INITIALIZERS
+from kerazoo.weights import tags
 
 
 def augment(x, augmentation):
@@ -143,13 +144,13 @@ def deep_graphs():
 
 
 def find_published(name, weights):
-    """The facts of the published weights that "imagenet" or "imagenet/<tag>" stands for; None for a path."""
+    """The facts of the published weights that "imagenet" or "imagenet/<tag>" stands for; None for a path or nothing."""
+    if weights is None:
+        return None
     if not isinstance(weights, (str, os.PathLike)):
         raise ValueError(
             f"weights must be None, 'imagenet', 'imagenet/<tag>' or the path of a file; got {weights!r}."
         )
-    from kerazoo.weights import tags
-
     return tags.get_tag(name, weights) if tags.is_tag(weights) else None
 
 

@@ -118,9 +118,11 @@ def builder(
             "rate": build.dropout if dropout is None else dropout,
         })
 
-        published_weights = weights is not None and assemble.find_published(build.__name__, weights)
-        if published_weights and preprocessing == build.preprocessing:
-            preprocessing = published_weights.mean, published_weights.std
+        tag = assemble.find_published(build.__name__, weights)
+        if tag and preprocessing == build.preprocessing:
+            preprocessing = tag.mean, tag.std
+        if tag and tag.aux_heads is False:
+            own.setdefault("aux_heads", False)
         own = {key: own.get(key, default) for key, (default, _) in options.items()}
 
         image = keras.Input(shape, name="image")

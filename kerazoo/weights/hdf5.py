@@ -4,37 +4,35 @@ HDF5 can point into other files, promise terabytes that it does not hold, and lo
 is walked through before any number is read, and refused if it has anything but groups and plain data sets.
 """
 import math
-import struct
 import zlib
 
 import h5py
 import ml_dtypes
 import numpy as np
 
+from kerazoo.weights.attributes import string_attribute
 from kerazoo.weights.readers import Arrays, WeightsError, broken, check_shape, inflated_limit, quote, refused
 
 # Keras's files of the deepest published classifiers, of 1000 layers, have some 12,000 groups and data sets.
 MAX_OBJECTS, MAX_DEPTH, MAX_CHUNKS = 20_000, 16, 10_000
 DTYPES = {np.dtype(name) for name in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")}
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-HEAP = b"GCOL\x01"
 # What Keras 3 puts around the groups of layers; and what is no weight: the optimizer's state, and a generator's.
 LISTS, OTHERS = ("layers", "_layer_checkpoint_dependencies"), ("optimizer", "optimizer_weights", "seed_generator")
 
 
 def read_keras(data, path):
     """Read the arrays of an HDF5 file, which is also given as bytes."""
-    check_heaps(data)
     with h5py.File(path, "r") as file:
-        walk = Walk(len(data))
+        walk = Walk(data)
         legacy, root = is_legacy(file), file
         if not legacy and (model := walk.children(file).get("model_weights")) is not None:
             legacy, root = True, model
         walk.group(root, ())
         if not legacy and not any(parts[-2:-1] == ("vars",) for parts in walk.datasets):
             raise WeightsError(
-                "is an HDF5 file that Keras did not write, or one without weights: it has neither layer_names nor groups "
-                "called vars. Save the weights with model.save_weights('name.weights.h5')."
+                "is an HDF5 file that Keras did not write, or one without weights: it has neither layer_names nor "
+                "groups called vars. Save the weights with model.save_weights('name.weights.h5')."
             )
         walk.check_size()
         arrays = {}
@@ -46,24 +44,6 @@ def read_keras(data, path):
         return Arrays(arrays, path, "keras")
 
 
-def check_heaps(data):
-    """Check where HDF5 keeps strings: if an object in a heap is said to be of no size, the library loops forever."""
-    heap = data.find(HEAP)
-    while heap >= 0:
-        size, = struct.unpack_from("<Q", data, heap + 8)
-        position, end = heap + 16, heap + size
-        if end > len(data):
-            raise broken("a heap of strings reaches behind its end")
-        while position + 16 <= end:
-            index, length = struct.unpack_from("<H6xQ", data, position)
-            # The free space, object 0, counts its own head.
-            step = length if index == 0 else 16 + -(-length // 8) * 8
-            if step < 16 or position + step > end:
-                raise broken("a heap of strings in it is damaged")
-            position += step
-        heap = data.find(HEAP, heap + 1)
-
-
 def is_legacy(file):
     return "layer_names" in file.attrs or "layer_names0" in file.attrs
 
@@ -72,23 +52,25 @@ def legacy_name(parts):
     """Name what lies at layer/layer/variable:0 "layer/variable"."""
     *groups, last = parts
     groups.append(last.split(":")[0])
-    # The group of a layer holds its variables under their full names; a layer's name may have slashes itself.
+    # The group of a layer, whose name may have slashes, holds its variables under their full names; Keras 3 may put the
+    # model's name between.
     for length in range(1, len(groups) // 2 + 1):
-        if groups[:length] == groups[length:2 * length]:
-            return "/".join(groups[length:])
+        for start in range(length, len(groups) - length):
+            if groups[:length] == groups[start:start + length]:
+                return "/".join(groups[start:])
     return "/".join(groups)
 
 
 class Walk:
-    """Goes through all groups of a file of `size` bytes, and checks each link and data set.
+    """Goes through all groups of a file, and checks each link and data set.
 
     Attributes:
         datasets: {path as a tuple: h5py data set}.
         names: {path as a tuple: the name of the layer}, of groups called vars.
     """
 
-    def __init__(self, size):
-        self.size, self.objects, self.declared, self.chunks = size, 0, 0, 0
+    def __init__(self, data):
+        self.data, self.size, self.objects, self.declared, self.chunks = data, len(data), 0, 0, 0
         self.datasets, self.names = {}, {}
 
     def children(self, group):
@@ -110,7 +92,7 @@ class Walk:
         if len(path) > MAX_DEPTH:
             raise refused(f"its groups are nested more than {MAX_DEPTH} deep")
         if path[-1:] == ("vars",):
-            self.names[path[:-1]] = layer_name(group)
+            self.names[path[:-1]] = string_attribute(self.data, h5py.h5o.get_info(group.id).addr, b"name")
         for name, item in self.children(group).items():
             if isinstance(item, h5py.Group):
                 self.group(item, (*path, name))
@@ -125,7 +107,7 @@ class Walk:
         properties = item.id.get_create_plist()
         if item.is_virtual or properties.get_external_count():
             raise refused(f"the numbers of {quote(name)} are in another file")
-        if item.shape is None or item.dtype not in DTYPES and not is_bfloat16(item):
+        if item.shape is None or item.dtype.newbyteorder("=") not in DTYPES and not is_bfloat16(item):
             raise refused(f"{quote(name)} holds {quote(str(item.dtype))} and no numbers")
         size = check_shape(name, item.shape) * item.dtype.itemsize
         self.declared += size
@@ -170,20 +152,6 @@ class Walk:
             for index, group in enumerate(groups) if group != "vars" and group not in LISTS
         ]
         return "/".join([*names, last])
-
-
-def layer_name(group):
-    """Read the name that Keras 3 gives to a group of variables; None if it is not there, as in its first versions."""
-    if "name" not in group.attrs:
-        return None
-    attribute = group.attrs.get_id("name")
-    if attribute.shape != () or attribute.get_type().get_class() != h5py.h5t.STRING:
-        raise refused(f"a name in {quote(group.name)} is no string")
-    name = group.attrs["name"]
-    name = name.decode() if isinstance(name, bytes) else str(name)
-    if len(name) > 1000:
-        raise refused(f"a name in {quote(group.name)} is {len(name)} characters long")
-    return name
 
 
 def is_bfloat16(item):

@@ -1,19 +1,16 @@
 """Published weights on this machine: downloaded once, checked, kept in a cache, by one process at a time.
 
-Files on the Hugging Face Hub come through `huggingface_hub`, which knows its tokens, mirrors and storage. It tries
-again and goes on by itself while the program runs; after an interruption it starts anew. All other files come through
-transfer.py, which also goes on from where an earlier program was stopped.
+Files come from plain addresses or from the Hugging Face Hub, both through transfer.py. The Hub is asked first which
+version of a file it has and what its SHA-256 is.
 """
 import contextlib
 import hashlib
 import json
 import os
 import pathlib
-import shutil
+import re
 import sys
-import time
 
-from kerazoo.version import __version__
 from kerazoo.weights import transfer
 from kerazoo.weights.transfer import DownloadError
 
@@ -54,7 +51,7 @@ def fetch(tag, *, offline=None, progress=None):
     with locked(tag, path):
         # Another process may have been faster.
         if not path.is_file() or mismatch(path, expected(tag, path)):
-            (from_hub if tag.repo else from_url)(tag, path, progress)
+            download(tag, path, progress)
     return path
 
 
@@ -65,11 +62,12 @@ def location(tag):
     return folder / tag.repo / tag.file if tag.repo else folder / address(tag).split("/")[-1]
 
 
-def address(tag):
+def address(tag, revision=""):
+    """Where a tag's file is; on the Hub, of the given version, else of that in the table, else the newest."""
     if tag.url:
         return tag.url
-    endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
-    return f"{endpoint}/{tag.repo}/resolve/{tag.revision or 'main'}/{tag.file}"
+    endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+    return f"{endpoint}/{tag.repo}/resolve/{revision or tag.revision or 'main'}/{tag.file}"
 
 
 def by_hand(tag):
@@ -124,81 +122,39 @@ def locked(tag, path):
         lock.release()
 
 
-def from_url(tag, path, progress):
+def download(tag, path, progress):
     part = path.with_name(f"{path.name}.part")
+    url, digest, record = look_up(tag) if tag.repo else (tag.url, tag.hash, None)
+    label = (tag.repo or path.name) if progress else ""
     for _ in range(2):  # A wrong file gets one more try, from scratch: what was resumed may have been damaged.
-        transfer.download(tag.url, part, progress, by_hand(tag))
-        if not (wrong := mismatch(part, tag.hash)):
-            os.replace(part, path)
+        # The Hub's store has ETags of its own; the digest tells versions apart whatever it says.
+        transfer.download(url, part, by_hand(tag), label=label, version=digest if tag.repo else "")
+        if not (wrong := mismatch(part, digest)):
+            with transfer.writing(path):
+                if record:
+                    write(record_of(path), json.dumps(record))
+                os.replace(part, path)
             return transfer.forget(part)
         transfer.forget(part)
-    raise DownloadError(f"{tag.url} is not the published file: {wrong}. It was deleted. Try again later; if this goes "
-                        "on, the file or the network in between is not to be trusted.")
+    raise DownloadError(f"{url} is not the published file: {wrong}. It was deleted. Try again later; if this goes on, "
+                        "the file or the network in between is not to be trusted.")
 
 
-def from_hub(tag, path, progress):
-    # Not under its own name before it is checked. What an interrupted program left is of no use to the Hub's client.
-    staging, wrong = path.with_name(f"{path.name}.part"), ""
-    for _ in range(2):
-        shutil.rmtree(staging, ignore_errors=True)
-        file, about = try_hub(tag, staging, progress)
-        # The Hub announces the SHA-256 of large files; of others it knows a digest of another kind.
-        digest = tag.hash or (f"sha256:{about.etag}" if len(about.etag or "") == 64 else "")
-        if wrong := mismatch(file, digest):
-            continue
-        # Beside the file: which version it is, and what to check it against from now on.
-        record_of(path).write_text(json.dumps({"repo": tag.repo, "revision": about.commit_hash, "hash": digest}))
-        os.replace(file, path)
-        break
-    shutil.rmtree(staging, ignore_errors=True)
-    if wrong:
-        raise DownloadError(f"{address(tag)} is not the published file: {wrong}. It was deleted. Try again later.")
+def look_up(tag):
+    """Ask the Hub about a file: the address of the version that it has now, its digest, and what to note beside it."""
+    said = transfer.ask(address(tag), by_hand(tag))
+    sha256 = said.get(transfer.DIGEST, "").strip('"')
+    if not tag.hash and not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise DownloadError(f"{address(tag)} could not be checked after a download: the server announces no SHA-256 "
+                            "of it, as the Hugging Face Hub does. If HF_ENDPOINT is set to another server, try without."
+                            f" {by_hand(tag)}")
+    revision = said.get("X-Repo-Commit", "")
+    url, digest = address(tag, revision), tag.hash or f"sha256:{sha256}"
+    return url, digest, {"url": url, "revision": revision, "hash": digest}
 
 
-def try_hub(tag, staging, progress):
-    """Download one file of the Hub, with patience for a busy server; return it and what the Hub says about it."""
-    try:
-        import huggingface_hub as hub
-        from huggingface_hub import errors
-    except ImportError as error:
-        raise DownloadError(f"{address(tag)} comes through the package huggingface_hub, which cannot be imported "
-                            f"({error}). Install it with what it needs: pip install huggingface_hub. Or: "
-                            f"{by_hand(tag)}") from error
-    gone = errors.RemoteEntryNotFoundError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError
-    endpoint = os.environ.get("HF_ENDPOINT") or None
-    for failures in range(1, transfer.TRIES + 1):
-        try:
-            about = hub.get_hf_file_metadata(address(tag), endpoint=endpoint)
-            return pathlib.Path(hub.hf_hub_download(
-                tag.repo, tag.file, revision=about.commit_hash, local_dir=staging, endpoint=endpoint,
-                tqdm_class=bar_class(tag.repo, progress), library_name="kerazoo", library_version=__version__,
-            )), about
-        except gone as error:
-            raise DownloadError(f"{address(tag)} is gone: the Hub knows no such file. A newer kerazoo may know where "
-                                "it is.") from error
-        except errors.HfHubHTTPError as error:
-            code = error.response.status_code
-            if code not in transfer.PASSING or failures == transfer.TRIES:
-                raise DownloadError(f"{address(tag)} cannot be had: the server answers {code}. "
-                                    f"{by_hand(tag)}") from error
-        except Exception as error:  # Of many kinds: the library's own for HTTP has changed and may change again.
-            if isinstance(error, OSError) and error.errno in transfer.FULL:
-                raise transfer.disk_error(staging, error) from error
-            raise DownloadError(f"{address(tag)} could not be downloaded ({first_line(error)}). "
-                                f"{by_hand(tag)}") from error
-        time.sleep(min(transfer.PAUSE * 2 ** (failures - 1), transfer.LONGEST_PAUSE))
-
-
-def first_line(error):
-    return (str(error) or type(error).__name__).splitlines()[0]
-
-
-def bar_class(name, progress):
-    import tqdm
-
-    class Bar(tqdm.tqdm):
-        # The client would show the address that the Hub sends it to.
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **{**kwargs, "desc": name, "disable": not progress})
-
-    return Bar
+def write(path, text):
+    """Write a file that is never there in part."""
+    new = path.with_name(f"{path.name}.new")
+    new.write_text(text)
+    os.replace(new, path)

@@ -13,8 +13,8 @@ import numpy as np
 from kerazoo import registry
 from kerazoo.version import __version__
 from kerazoo.weights import transforms
-from kerazoo.weights.matching import HEADS, find_slots, recognize, some
-from kerazoo.weights.readers import WeightsError, read
+from kerazoo.weights.matching import HEADS, describe, find_slots, recognize
+from kerazoo.weights.readers import WeightsError, map_file, read
 
 def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
     """Load weights into a model: published ones, or a file of kerazoo's, torchvision's, timm's or Keras's.
@@ -30,6 +30,9 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
             Applications or torchvision publish weights counts as those.
         architecture: the builder's name, such as "resnet18", of a model that does not bear it.
         fresh_head: leave the last dense layer as it is, and load the rest.
+
+    Returns:
+        Nothing; the model's variables are set.
 
     Raises:
         WeightsError: a ValueError, if the file is damaged or does not fit; it lists what is off.
@@ -47,8 +50,9 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
         plan = make_plan(model, builder, arrays, tag, fresh_head)
     except WeightsError as error:
         raise WeightsError(f"The weights in {path} do not fit {model.name}: {error}") from None
+    empty = transforms.allocator()
     for variable, make in plan:
-        variable.assign(make())
+        variable.assign(make(empty))
 
 
 def find_builder(model, architecture):
@@ -65,7 +69,7 @@ def locate(path_or_tag, builder, model):
     from kerazoo.weights import hub, tags
 
     path = os.fspath(path_or_tag)
-    if path.split("/")[0] == "imagenet" and not os.path.exists(path):
+    if tags.is_tag(path):
         if builder is None:
             raise ValueError(f"Published weights are for one network, and which one {model.name} is, is not known. "
                              "Name it, as in architecture='resnet18'.")
@@ -89,13 +93,19 @@ def author_of_h5(arrays):
     if arrays.format == "keras":
         import h5py
 
+        from kerazoo.weights.attributes import string_attribute
+
         with h5py.File(arrays.path) as file:
-            name = file["vars"].attrs.get("name") if "vars" in file else None
-            return name if isinstance(name, str) else None
+            if "vars" in file:
+                return string_attribute(map_file(arrays.path), h5py.h5o.get_info(file["vars"].id).addr, b"name")
 
 
 def make_plan(model, builder, arrays, tag, fresh_head):
-    """What to assign, [(variable, function that makes the value)], once everything has been checked."""
+    """What to assign, once everything has been checked.
+
+    Returns:
+        [(variable, ``make(empty) -> value``)]; `empty` gives new arrays as `np.empty` does.
+    """
     slots = find_slots(model)
     match = recognize(builder, slots, arrays)
     if match.layout.axes == "own":
@@ -152,8 +162,7 @@ def fold(slots, match, plan, used, problems):
         if f"{name}/moving_mean" not in plan or f"{name}/moving_variance" not in plan:
             continue
         convolution = layers.get("conv".join(name.rsplit("bn", 1)))
-        if convolution is not None and transforms.reads(norm, convolution) and f"{convolution.name}/bias" not in {
-                slot.key for slot in slots if slot.layer is convolution}:
+        if not getattr(convolution, "use_bias", True) and transforms.reads(norm, convolution):
             bias = match.find(convolution.name, "bias")
             if bias in match.arrays and match.arrays[bias].shape == tuple(norm.moving_mean.shape):
                 used[bias] += 1
@@ -163,7 +172,7 @@ def fold(slots, match, plan, used, problems):
                 plan[f"{name}/moving_mean"] = variable, functools.partial(transforms.subtract, make, match.arrays[bias])
         if difference := match.layout.epsilon - norm.epsilon:
             variable, make = plan[f"{name}/moving_variance"]
-            if (make() + difference <= 0).any():
+            if (make(np.empty) + difference <= 0).any():
                 problems["epsilon"].append(f"{name}: {match.layout.epsilon:g} there, {norm.epsilon:g} here")
             plan[f"{name}/moving_variance"] = variable, functools.partial(transforms.add, make, difference)
 
@@ -203,24 +212,6 @@ def show(numbers):
     return str(tuple(numbers) if len(set(numbers)) > 1 else numbers[0])
 
 
-def describe(problems, match, fresh_head):
-    """What is off, in one paragraph: how many of each kind, and the first few."""
-    heads = [name for name in problems["missing"] if any(
-        name in (found for slot, found in match.names.items() if slot.layer.name == head) for head in HEADS)]
-    remedy = " fresh_head=True leaves the model's head as it is and loads the rest." if (
-        not fresh_head and (problems["head"] or heads)) else ""
-    parts = [
-        f"{len(names)} {text}: {some(names)}" for kind, text in (
-            ("head", "arrays of the head are of another size"), ("shape", "have another shape"),
-            ("missing", "are missing in the file"), ("surplus", "belong to no layer"), ("finite", "are not finite"),
-            ("type", "are no floating-point numbers"), ("twice", "are meant for two variables"),
-            ("epsilon", "have a variance too small for another epsilon"),
-        ) if (names := problems[kind])
-    ]
-    layout = "" if match.layout.axes == "own" else f" (read as {match.layout.source}'s)"
-    return f"of its {len(match.arrays)} arrays{layout}, " + "; ".join(parts) + "." + remedy
-
-
 def save_weights(model, path):
     """Save a model's weights, as a file that `kerazoo.load_weights` and the `weights` of a builder take.
 
@@ -230,6 +221,9 @@ def save_weights(model, path):
     Args:
         model: a built `keras.Model`.
         path: ends in ".safetensors" or ".weights.h5".
+
+    Returns:
+        Nothing; the file is written.
 
     Raises:
         ValueError: if it ends otherwise.

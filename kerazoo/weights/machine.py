@@ -1,7 +1,7 @@
 """A pickle machine that can build nothing but descriptions of tensors.
 
 A pickle is a program. This machine knows only those instructions that build lists, dictionaries, strings and numbers.
-"Call" makes the description of a tensor, or a blank, if the name called is on a short list, and ends the reading if not.
+"Call" makes the description of a tensor, or a blank, if the name called is on a short list; else the reading ends.
 Nothing is imported. Steps and bytes are counted, so that a small file cannot ask for much work.
 """
 import struct
@@ -198,8 +198,8 @@ class Machine:
                 "with PyTorch where you trust it, and save model.state_dict()."
             )
         raise WeightsError(
-            f"is refused: it names {dotted}, which is no array, and kerazoo runs nothing that a file names. Load it with "
-            "PyTorch where you trust it, and save model.state_dict() alone."
+            f"is refused: it names {dotted}, which is no array, and kerazoo runs nothing that a file names. Load it "
+            "with PyTorch where you trust it, and save model.state_dict() alone."
         )
 
     def call(self):
@@ -283,6 +283,7 @@ STEPS = {
     ord("c"): lambda machine: machine.find(machine.line(), machine.line()),
     0x93: lambda machine: machine.find(*machine.popped(2)),
     ord("R"): Machine.call,
+    0x81: Machine.call,
     ord("b"): Machine.build,
     ord("Q"): Machine.storage,
 }

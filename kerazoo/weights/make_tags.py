@@ -1,10 +1,11 @@
-"""Write tags.csv, the table of published weights, from what torchvision, timm and Keras say about theirs.
+"""Write tags.csv, the table of published weights, anew from what torchvision, timm and Keras say about theirs.
 
-    python kerazoo/weights/make_tags.py accuracies.csv ...
+    python -m kerazoo.weights.make_tags [results-imagenet.csv COMMIT]
 
-Needs torchvision and timm, which kerazoo itself does not. The files have the columns name, input_size, top1, top5 and
-source: timm's published results under names like "resnet50.a1_in1k", and those of keras.io under names like
-"keras.ResNet50"; the first file that has a name and size counts. Accuracies of torchvision's weights come with it.
+Needs torchvision and timm, which kerazoo itself does not. Accuracies of torchvision's weights come with it. Those of
+timm's are in the file results/results-imagenet.csv of https://github.com/huggingface/pytorch-image-models; give a copy
+of it and the commit that it is of. Those of Keras's were read at https://keras.io/api/applications. An accuracy that no
+given file has stays as it is in the table, with its source: without a file, only what the packages say is renewed.
 """
 import csv
 import dataclasses
@@ -18,7 +19,7 @@ import keras
 import timm
 import torchvision
 
-from kerazoo.weights.tags import TABLE, Tag
+from kerazoo.weights.tags import TABLE, Tag, table
 
 IMAGENET, HALF = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), ((0.5,) * 3, (0.5,) * 3)
 # Keras Applications' "caffe" mode: the means of the pixels, 0 to 255, in RGB order here; nothing is done about scale.
@@ -57,6 +58,10 @@ KERAS = {
 } | {f"tf_efficientnet_b{n}": ("efficientnet", f"EfficientNetB{n}", pixels, IMAGENET, False, "apache-2.0")
      for n, pixels in enumerate((224, 240, 260, 300, 380, 456, 528, 600))}
 
+# Models with the option `aux_heads`. Of their files, torchvision's hold the auxiliary heads; timm's own do not, as its
+# inception_v3.py says, and Keras's networks have none.
+AUX_HEADS = ("googlenet_bn", "inception_v3", "tf_inception_v3")
+
 # What weights="imagenet" takes is the first of these that a model has; tags.py says why.
 DEFAULTS = ("tv2_in1k", "tv_in1k", "in1k", "aa_in1k", "keras_in1k", "a1h_in1k")
 
@@ -81,7 +86,7 @@ def from_torchvision():
             )
 
 
-def from_timm(accuracies):
+def from_timm():
     for model, theirs in TIMM.items():
         for name in timm.list_pretrained(f"{theirs}.*"):
             config, tag = timm.get_pretrained_cfg(name), name.split(".")[1]
@@ -90,20 +95,18 @@ def from_timm(accuracies):
                 continue
             # Where a size to test at is named, the figures are for that size.
             size = (config.test_input_size or config.input_size)[-1]
-            accuracy = accuracies.get((name, size), {"top1": "", "top5": "", "source": ""})
             assert config.crop_mode == "center" and config.hf_hub_id == f"timm/{name}", name
             yield Tag(
                 model=model, tag=tag, repo=config.hf_hub_id, file="model.safetensors", layout="timm",
-                license=config.license, top1=number(accuracy["top1"]), top5=number(accuracy["top5"]), mean=config.mean,
-                std=config.std, input_size=size,
+                license=config.license, mean=config.mean, std=config.std, input_size=size,
                 resize_size=math.floor(size / (config.test_crop_pct or config.crop_pct)),
                 # timm resizes with Pillow, which filters whenever it makes smaller.
                 interpolation=config.interpolation, antialias=True,
-                source=sources(f"timm {timm.__version__} {name}", accuracy["source"].split(" (gmacs")[0]),
+                source=f"timm {timm.__version__} {name}",
             )
 
 
-def from_keras(accuracies):
+def from_keras():
     for model, (module, function, size, (mean, std), bgr, license) in KERAS.items():
         module = importlib.import_module(f"keras.src.applications.{module}")
         code, key = inspect.getsource(module), function.lower()
@@ -114,21 +117,23 @@ def from_keras(accuracies):
         else:
             url = vars(module).get(f"{function.upper()}_WEIGHT_PATH") or module.WEIGHTS_PATH
             md5 = re.search(re.escape(url.split("/")[-1]) + r'",.*?file_hash="(\w{32})"', code, re.DOTALL)[1]
-        accuracy = accuracies.get((f"keras.{function}", size), {"top1": "", "top5": "", "source": ""})
-        figures = accuracy["source"].split(" (params")[0] if accuracy["top1"] else ""
         yield Tag(
             model=model, tag="keras_in1k", url=url, hash=f"md5:{md5}", layout="keras_applications", license=license,
-            top1=number(accuracy["top1"]), top5=number(accuracy["top5"]), mean=mean, std=std, bgr=bgr, input_size=size,
-            source=sources(f"Keras {keras.__version__} applications.{function}", figures),
+            mean=mean, std=std, bgr=bgr, input_size=size, source=f"Keras {keras.__version__} applications.{function}",
         )
 
 
-def number(text):
-    return float(text) if text else None
-
-
-def sources(facts, accuracy):
-    return f"{facts}; accuracy: {accuracy}" if accuracy else facts
+def with_accuracy(tag, results, commit):
+    """The tag with its accuracy from timm's file, or else as the table has it."""
+    known = table().get((tag.model, tag.tag))
+    # The same network is listed once for each size that it was tried at.
+    if found := tag.repo and results.get((tag.repo.removeprefix("timm/"), tag.input_size)):
+        figures, source = found, f"timm results/results-imagenet.csv@{commit[:8]}"
+    elif known and known.input_size == tag.input_size and "; accuracy: " in known.source:
+        figures, source = (known.top1, known.top5), known.source.split("; accuracy: ")[1]
+    else:
+        return tag
+    return dataclasses.replace(tag, top1=figures[0], top5=figures[1], source=f"{tag.source}; accuracy: {source}")
 
 
 def text(value):
@@ -140,23 +145,29 @@ def text(value):
     return "" if value is None else str(value)
 
 
-def main(*files):
-    accuracies, models = {}, {}
-    for path in files:
-        with open(path, newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                accuracies.setdefault((row["name"], int(row["input_size"] or 0)), row)
-    for tag in [*from_torchvision(), *from_keras(accuracies), *from_timm(accuracies)]:
-        models.setdefault(tag.model, {})[tag.tag] = tag
+def main(file="", commit=""):
+    results, models = {}, {}
+    if file:
+        with open(file, newline="", encoding="utf-8") as rows:
+            results = {(row["model"], int(row["img_size"])): (float(row["top1"]), float(row["top5"]))
+                       for row in csv.DictReader(rows)}
+    for tag in [*from_torchvision(), *from_keras(), *from_timm()]:
+        models.setdefault(tag.model, {})[tag.tag] = with_accuracy(tag, results, commit)
+    # The figures in the table have been read by now.
     with TABLE.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in dataclasses.fields(Tag))
-        for tags in models.values():
+        for model, tags in models.items():
             first = next(tag for tag in DEFAULTS if tag in tags)
             for tag in [tags.pop(first), *tags.values()]:
-                row = dataclasses.asdict(dataclasses.replace(tag, default=tag.tag == first))
+                row = dataclasses.asdict(dataclasses.replace(
+                    tag, default=tag.tag == first,
+                    aux_heads=tag.layout == "torchvision" if model in AUX_HEADS else None,
+                ))
                 writer.writerow(text(value) for value in row.values())
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (1, 3):
+        sys.exit(__doc__)
     main(*sys.argv[1:])

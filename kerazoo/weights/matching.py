@@ -1,14 +1,20 @@
 """Whose names a file has: trying the layouts of `names.py` on a model and a file."""
 import dataclasses
+import re
 
 from kerazoo import registry
-from kerazoo.weights.names import AUXILIARY, LAYOUTS, TOP, VARIABLES, Layout, find_layouts, keras_names
+from kerazoo.weights.names import AUXILIARY, LAYOUTS, TOP, VARIABLES, Layout, find_layouts
 from kerazoo.weights.readers import WeightsError
 
 OWN = Layout("kerazoo", ("*",), None, "own")
 HEADS = ("head", "aux1_head", "aux2_head", "aux_head")
-# What no layer reads: PyTorch counts the batches that a norm has seen; random generators of dropout and augmentation.
-NO_WEIGHTS = (".num_batches_tracked", "seed_generator_state")
+# By the ranks of a layer's arrays in Keras 3; kernels of convolutions, of rank 4, count as 2.
+COUNTED = {
+    (2,): ["kernel"], (2, 1): ["kernel", "bias"],
+    (1, 1, 1, 1): ["gamma", "beta", "moving_mean", "moving_variance"],
+    (1, 1, 1): ["beta", "moving_mean", "moving_variance"],
+    (1, 1, 0): ["mean", "variance", "count"],
+}
 
 
 @dataclasses.dataclass(eq=False)
@@ -26,13 +32,48 @@ class Slot:
 
 
 def find_slots(model):
+    """All variables of a model but the states of random generators, which `layer.weights` leaves out."""
     if not getattr(model, "built", False) or not hasattr(model, "layers"):
-        raise ValueError(f"load_weights takes a built keras.Model; got {model!r}.")
-    # `weights` leaves out the states of random generators.
-    return [
+        raise ValueError(f"Weights are loaded into and saved from a built keras.Model; got {model!r}.")
+    slots = [
         Slot(layer, variable, variable.path.split(f"{layer.name}/", 1)[-1], index)
         for layer in model.layers for index, variable in enumerate(layer.weights)
     ]
+    if len({slot.key for slot in slots}) < len(slots):
+        keys = sorted(slot.key for slot in slots)
+        double = next(key for key, other in zip(keys, keys[1:]) if key == other)
+        raise ValueError(f"Two variables of {model.name} are called {double}. Give each variable of a layer a name.")
+    return slots
+
+
+def keras_names(arrays):
+    """One name for what Keras called differently over the years: {"conv1_conv/kernel": the file's name}.
+
+    Keras 3 counts a layer's variables ("conv1_conv/0"); their shapes tell which they are. Keras 1 called kernels W.
+    """
+    layers = {}
+    for name in arrays:
+        layer, _, variable = name.rpartition("/")
+        layers.setdefault(layer, []).append(variable)
+    found = {}
+    for layer, variables in layers.items():
+        if all(variable.isdigit() for variable in variables):
+            variables.sort(key=int)
+            ranks = tuple(min(arrays[f"{layer}/{variable}"].ndim, 2) for variable in variables)
+            roles = COUNTED.get(ranks, variables)
+        else:
+            roles = [old_role(layer, variable) for variable in variables]
+        for variable, role in zip(variables, roles):
+            old, name = f"{layer}/{variable}", f"{layer.replace('/', '_')}/{role}"
+            # Of two arrays that would bear one name, the second keeps its own and so shows up as surplus.
+            found[old if name in found else name] = old
+    return found
+
+
+def old_role(layer, variable):
+    variable = variable.removeprefix(f"{layer}_")
+    old = {"W": "kernel", "b": "bias", "depthwise_kernel": "kernel"}
+    return old.get(re.sub(r"_\d+$", "", variable), variable)
 
 
 class Match:
@@ -46,8 +87,8 @@ class Match:
 
     def __init__(self, layout, slots, arrays):
         self.layout = layout
-        self.arrays = {name: arrays[old] for name, old in keras_names(arrays).items()} if layout.axes == "keras" else (
-            dict(arrays))
+        renamed = keras_names(arrays) if layout.axes == "keras" else {name: name for name in arrays}
+        self.arrays = {name: arrays[old] for name, old in renamed.items()}
         self.layers = list(dict.fromkeys(slot.layer.name for slot in slots))
         absent = [name for name in AUXILIARY if name not in self.layers]
         if "head" not in self.layers and not any(name.startswith("fc") for name in self.layers):
@@ -61,7 +102,8 @@ class Match:
             self.theirs = {name: (found[name],) if isinstance(found[name], str) else found[name] for name in found}
         self.names = {slot: self.find(slot.layer.name, slot.index if self.counted else slot.role) for slot in slots}
         self.spare = tuple(
-            f"{name}{'.' if layout.axes == 'pytorch' else '/'}" for layer in absent for name in self.theirs.get(layer, ())
+            f"{name}{'.' if layout.axes == 'pytorch' else '/'}"
+            for layer in absent for name in self.theirs.get(layer, ())
         )
         self.hits = sum(name in self.arrays for name in self.names.values())
         self.extra = sum(not name.startswith(self.spare) for name in self.arrays) - self.hits
@@ -75,7 +117,9 @@ class Match:
         return next((name for name in options if name in self.arrays), options[0] if options else f"{layer}/{role}")
 
     def is_spare(self, name):
-        return name.endswith(NO_WEIGHTS) or "seed_generator" in name or name.startswith(self.spare or ("\0",))
+        """Whether a file may have an array that no variable takes."""
+        # PyTorch counts the batches that a norm has seen; dropout and augmentation of Keras keep their random state.
+        return name.endswith(".num_batches_tracked") or "seed_generator" in name or name.startswith(self.spare)
 
 
 def recognize(builder, slots, arrays):
@@ -104,4 +148,31 @@ def recognize(builder, slots, arrays):
 
 def some(names, count=3):
     """The first few of a list of names."""
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
+    return ", ".join(names[:count]) + (", and more" if len(names) > count else "")
+
+
+KINDS = {
+    "head": "of the head and of another size", "shape": "of another shape", "missing": "missing in the file",
+    "surplus": "belonging to no layer", "finite": "not finite", "type": "no floating-point numbers",
+    "twice": "meant for two variables", "epsilon": "with a variance too small for another epsilon",
+}
+
+
+def describe(problems, match, fresh_head):
+    """What is off, in one paragraph: of each kind how many, and the first few.
+
+    Args:
+        problems: {kind: [name]}, the kinds of `KINDS`.
+        match: what the names were taken for.
+        fresh_head: whether the head is left out anyway.
+    """
+    lacking = {slot.layer.name for slot, name in match.names.items() if name in problems["missing"]}
+    remedy = ""
+    if lacking and lacking <= set(AUXILIARY):
+        remedy = " Build the model with aux_heads=False."
+    elif not fresh_head and (problems["head"] or lacking & set(HEADS)):
+        remedy = " fresh_head=True leaves the model's head as it is and loads the rest."
+    source = "" if match.layout.axes == "own" else f" (read as {match.layout.source}'s)"
+    return f"some of its arrays{source} are " + "; ".join(
+        f"{text} ({len(problems[kind])}): {some(problems[kind])}" for kind, text in KINDS.items() if problems[kind]
+    ) + "." + remedy

@@ -293,7 +293,8 @@ LAYOUTS = (
     Layout("torchvision", tuple(f"efficientnet_b{i}" for i in range(5)), efficientnet, "pytorch"),
     Layout("torchvision", tuple(f"efficientnet_b{i}" for i in range(5, 8)), efficientnet, "pytorch", 1e-3),
     Layout("timm", ("efficientnet_b*",), timm_efficientnet, "pytorch"),
-    # timm's efficientnet_lite*, which pad symmetrically and have another epsilon, cannot be told from tf_efficientnet_lite*.
+    # timm's efficientnet_lite* pad symmetrically and have another epsilon. By name they cannot be told from the
+    # tf_efficientnet_lite* that ours are.
     Layout("timm", ("tf_efficientnet_b*", "efficientnet_lite*"), timm_efficientnet, "pytorch", 1e-3),
     Layout("EfficientNet-PyTorch", ("tf_efficientnet_b*", "efficientnet_lite*"), efficientnet_pytorch, "pytorch", 1e-3),
     Layout("Keras Applications", ("tf_efficientnet_b*",), keras_efficientnet, "keras", 1e-3),
@@ -302,40 +303,3 @@ LAYOUTS = (
 
 def find_layouts(builder, axes):
     return [layout for layout in LAYOUTS if layout.axes == axes and layout.is_for(builder)]
-
-
-def keras_names(arrays):
-    """One name for what Keras called differently over the years: {"conv1_conv/kernel": the file's name}.
-
-    Keras 3 counts a layer's variables ("conv1_conv/0"); their shapes tell which they are. Keras 1 called kernels W.
-    """
-    layers = {}
-    for name in arrays:
-        layer, _, variable = name.rpartition("/")
-        layers.setdefault(layer, []).append(variable)
-    found = {}
-    for layer, variables in layers.items():
-        if all(variable.isdigit() for variable in variables):
-            variables.sort(key=int)
-            ranks = tuple(min(arrays[f"{layer}/{variable}"].ndim, 2) for variable in variables)
-            roles = COUNTED.get(ranks, variables)
-        else:
-            roles = [old_role(layer, variable) for variable in variables]
-        for variable, role in zip(variables, roles):
-            found[f"{layer.replace('/', '_')}/{role}"] = f"{layer}/{variable}"
-    return found
-
-
-# By the ranks of a layer's arrays; kernels of convolutions, of rank 4, count as 2.
-COUNTED = {
-    (2,): ["kernel"], (2, 1): ["kernel", "bias"],
-    (1, 1, 1, 1): ["gamma", "beta", "moving_mean", "moving_variance"],
-    (1, 1, 1): ["beta", "moving_mean", "moving_variance"],
-    (1, 1, 0): ["mean", "variance", "count"],
-}
-
-
-def old_role(layer, variable):
-    variable = variable.removeprefix(f"{layer}_")
-    old = {"W": "kernel", "b": "bias", "depthwise_kernel": "kernel"}
-    return old.get(re.sub(r"_\d+$", "", variable), variable)

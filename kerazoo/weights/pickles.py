@@ -52,7 +52,7 @@ def pickle_folder(entries):
 def read_legacy(data, path):
     """Read what `torch.save` wrote before PyTorch 1.6: pickles of a mark, the version, the system, the object and the
     keys of its storages; then each storage behind its length."""
-    if data[2:14] != b"\x8a\n" + MAGIC.to_bytes(10, "little"):
+    if b"\x8a\n" + MAGIC.to_bytes(10, "little") not in data[:40]:
         raise WeightsError(f"is a pickle and not one that torch.save wrote. {SAVE}")
     # A pickle says where it ends, and slices of bytes are faster than those of the file.
     head, position, results = data[:MAX_BYTES], 0, []
@@ -70,7 +70,8 @@ def read_legacy(data, path):
     contents = {}
     for key in keys:
         size = storages[key].count * storages[key].dtype.itemsize
-        if position + 8 + size > len(data) or int.from_bytes(data[position:position + 8], "little") != storages[key].count:
+        stated = int.from_bytes(data[position:position + 8], "little")
+        if stated != storages[key].count or position + 8 + size > len(data):
             raise broken(f"storage {quote(key)} is not of {storages[key].count} elements, or cut off")
         contents[key] = np.frombuffer(data, np.uint8, size, position + 8)
         position += 8 + size

@@ -83,11 +83,14 @@ def read(path):
             from kerazoo.weights import pickles
 
             return pickles.read_zip(data, path)
+        # Before pickles: the length of a header may begin with their first byte. Theirs never have a brace there.
+        if data[8:9] == b"{":
+            return read_safetensors(data, path)
         if data[:1] == b"\x80":
             from kerazoo.weights import pickles
 
             return pickles.read_legacy(data, path)
-        if data[8:9] == b"{" or path.endswith(".safetensors"):
+        if path.endswith(".safetensors"):
             return read_safetensors(data, path)
         if data[257:262] == b"ustar":
             raise WeightsError("is in PyTorch's oldest format, a tar archive. Load it with PyTorch and save it again.")

@@ -4,11 +4,12 @@
 the authors' weights for `tf_efficientnet` and `efficientnet_lite`, of plain training where there are such, of
 AutoAugment for B6 and B7; Keras Applications' for the models that only it has.
 
-The table, tags.csv, is written by make_tags.py.
+The table, tags.csv, is written by make_tags.py, which says where its figures come from.
 """
 import csv
 import dataclasses
 import functools
+import os
 import pathlib
 
 from kerazoo.registry import check_name, nearest, table as models
@@ -37,6 +38,8 @@ class Tag:
         mean, std: of the red, green and blue channel of pixels from 0 to 1, in effect: pixels are given to the model as
             (pixel - mean) / std.
         bgr: whether the file expects blue first. Users never see it: loading turns the first kernel round.
+        aux_heads: whether the file holds the auxiliary heads of a model that has the option `aux_heads`; None for other
+            models. A model without them takes a file with them, but not the other way round.
         input_size: height and width of the crop from the center that the accuracies are for, in pixels.
         resize_size: the shorter side before cropping, in pixels, or None where no source says.
         interpolation: "bilinear" or "bicubic", or None where no source says.
@@ -61,6 +64,7 @@ class Tag:
     mean: tuple
     std: tuple
     bgr: bool = False
+    aux_heads: bool | None = None
     input_size: int
     resize_size: int | None = None
     interpolation: str | None = None
@@ -135,6 +139,23 @@ def get_tag(model, weights="imagenet"):
     return table()[model, last(weights)]
 
 
+def is_tag(weights):
+    """Tell published weights from the path of a file.
+
+    Args:
+        weights: a string or `os.PathLike`, as builders take it.
+
+    Returns:
+        True for "imagenet" and "imagenet/<tag>", unless there is a file of that name; a folder does not count.
+
+    Example:
+        >>> is_tag("imagenet/tv_in1k"), is_tag("resnet18.pth")
+        (True, False)
+    """
+    path = os.fspath(weights)
+    return path.split("/")[0] == "imagenet" and not os.path.isfile(path)
+
+
 def last(weights):
     return str(weights).split("/")[-1]
 
@@ -154,7 +175,8 @@ def read_channels(cell):
 # How the cells that are not plain text are read.
 READ = {
     "default": read_bool, "megabytes": read_optional(float), "top1": read_optional(float),
-    "top5": read_optional(float), "mean": read_channels, "std": read_channels, "bgr": read_bool, "input_size": int,
+    "top5": read_optional(float), "mean": read_channels, "std": read_channels, "bgr": read_bool,
+    "aux_heads": read_optional(read_bool), "input_size": int,
     "resize_size": read_optional(int), "interpolation": read_optional(str), "antialias": read_optional(read_bool),
     "classes": int,
 }

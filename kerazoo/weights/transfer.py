@@ -18,6 +18,10 @@ PAUSE = 1.0  # seconds before the second try; doubled before each next one
 LONGEST_PAUSE = 60.0  # seconds, whatever a server asks for
 TIMEOUT = 30.0  # seconds without a single byte
 CHUNK = 1 << 20
+DIGEST = "X-Linked-Etag"  # under which the Hugging Face Hub announces the SHA-256 of a large file
+MOVED = (301, 302, 303, 307, 308)
+# The Hub says 401 for a repository that does not exist, as for one that is private.
+GONE = {401: "gone, or no longer public", 404: "gone", 410: "gone"}
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PASSING = (408, 425, 429, 500, 502, 503, 504)  # answers that may be others in a moment
 
@@ -26,15 +30,15 @@ class DownloadError(OSError):
     """Weights could not be had; the message says why and what to do."""
 
 
-def download(url, part, progress, instead):
+def download(url, part, instead, *, label="", version=""):
     """Bring a file to its full length.
 
     Args:
         url: the address, https:// or on this machine.
-        part: the path to write to. What is there already is kept if the server still has the same file, as far as it
-            tells by its ETag, which is noted beside the part.
-        progress: whether to show a progress bar.
+        part: the path to write to. What is there already is kept if it is of the same version, as noted beside it.
         instead: a sentence for error messages, on how else to get the file.
+        label: what to write at the progress bar; "" for no bar.
+        version: what tells this version of the file from others; "" to go by the server's ETag.
 
     Raises:
         DownloadError: if that is not possible. What has arrived stays in `part`.
@@ -42,42 +46,75 @@ def download(url, part, progress, instead):
     import tqdm
 
     check_address(url)
-    before = furthest = size(part)
+    with tqdm.tqdm(unit="B", unit_scale=True, desc=label, disable=not label) as bar:
+        persist(lambda: request(url, part, bar, version), url, instead, lambda: size(part))
+
+
+def ask(url, instead):
+    """Return the headers with which a server answers for a file, without the file.
+
+    Of several answers on the way, that is the first with a digest, or the last. Other arguments and errors are those of
+    `download`.
+    """
+    check_address(url)
+    return persist(lambda: announcement(url), url, instead)
+
+
+def persist(step, url, instead, arrived=lambda: 0):
+    """Return what a step returns, tried again while there is hope; `arrived` tells how many bytes there are."""
+    before = furthest = arrived()
     failures = 0
-    with tqdm.tqdm(unit="B", unit_scale=True, desc=part.stem, disable=not progress) as bar:
-        while True:
-            try:
-                return request(url, part, bar)
-            except DownloadError:
-                raise
-            except (OSError, http.client.HTTPException) as error:
-                # Only bytes beyond all earlier ones count: a server that cannot resume may break off at the same place
-                # for ever.
-                failures = 1 if size(part) > furthest else failures + 1
-                furthest = max(furthest, size(part))
-                seconds = pause(url, error, failures, size(part) != before, instead)
-            time.sleep(seconds)
+    while True:
+        try:
+            return step()
+        except DownloadError:
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            # Only bytes beyond all earlier ones count: a server that cannot resume may break off at the same place
+            # for ever.
+            failures = 1 if arrived() > furthest else failures + 1
+            furthest = max(furthest, arrived())
+            seconds = pause(url, error, failures, arrived() != before, instead)
+        time.sleep(seconds)
 
 
-def request(url, part, bar):
-    """One request for what is missing of the file."""
-    have, noted = size(part), note(part).read_text() if note(part).is_file() else ""
-    headers = {"User-Agent": f"kerazoo/{__version__}"}
-    if have and noted:
-        # With If-Range, a file that has changed since comes whole.
-        headers |= {"Range": f"bytes={have}-", "If-Range": noted}
+def send(url, method="GET", headers=None):
+    headers = {"User-Agent": f"kerazoo/{__version__}", **(headers or {})}
     # Made anew each time, as it takes the proxies from the environment.
     opener = urllib.request.build_opener(Redirects)
+    return opener.open(urllib.request.Request(url, headers=headers, method=method), timeout=TIMEOUT)
+
+
+def announcement(url):
     try:
-        response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        response = send(url, "HEAD")
+    except urllib.error.HTTPError as error:
+        if error.code not in MOVED or DIGEST not in error.headers:
+            raise
+        response = error
+    with response:
+        return response.headers
+
+
+def request(url, part, bar, version):
+    """One request for what is missing of the file."""
+    have, noted = size(part), note(part).read_text() if note(part).is_file() else ""
+    headers = {}
+    if have and noted and noted == (version or noted):
+        headers["Range"] = f"bytes={have}-"
+        if not version:  # A file that has changed since comes whole.
+            headers["If-Range"] = noted
+    try:
+        response = send(url, headers=headers)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # Nothing is missing, or the part is another file's; the digest will tell.
             return error.close()
         raise
     with response:
-        if response.status == 206 and not goes_on(response, have, noted):
+        now = version or validator(response) or ""
+        if response.status == 206 and not (now == noted and starts_at(response, have)):
             forget(part)
-            return request(url, part, bar)
+            return request(url, part, bar, version)
         have = have if response.status == 206 else 0
         if not have:
             forget(part)
@@ -85,7 +122,7 @@ def request(url, part, bar):
         bar.total, bar.n = have + missing if missing >= 0 else None, have
         check_room(part, missing)
         with writing(part):
-            note(part).write_text(validator(response) or "")
+            note(part).write_text(now)
             file = part.open("ab", buffering=0)
         with file:
             # read1 returns what has arrived: a slow line goes on as long as anything arrives within TIMEOUT.
@@ -98,10 +135,8 @@ def request(url, part, bar):
             raise ConnectionResetError(f"the connection ended {have + missing - size(part):,} bytes before the file")
 
 
-def goes_on(response, have, noted):
-    """Whether a part of a file is the one that was asked for, of the same version."""
-    starts = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-    return starts and validator(response) == noted
+def starts_at(response, start):
+    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
 
 
 def validator(response):
@@ -126,12 +161,11 @@ def pause(url, error, failures, online, instead):
     if isinstance(error, urllib.error.HTTPError):
         code, asked = error.code, retry_after(error.headers)
         error.close()
-        if code in (404, 410):
-            raise DownloadError(f"{url} is gone: the server answers {code}. A newer kerazoo may know where it "
-                                "is.") from error
+        said = f"the server answers {code} ({error.headers.get('X-Error-Code') or error.reason})"
+        if code in GONE:
+            raise DownloadError(f"{url} is {GONE[code]}: {said}. A newer kerazoo may know where it is.") from error
         if code not in PASSING:
-            raise DownloadError(f"{url} cannot be had: the server answers {code} ({error.reason}). "
-                                f"{instead}") from error
+            raise DownloadError(f"{url} cannot be had: {said}. {instead}") from error
     elif isinstance(error, urllib.error.URLError) and not online and not passing(error.reason):
         # Without a network all tries end alike; but one that was there a moment ago may come back.
         host = urllib.parse.urlsplit(url).netloc
@@ -173,8 +207,12 @@ class Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a server to other addresses, if they are as good."""
 
     def redirect_request(self, request, file, code, message, headers, url):
+        if request.get_method() == "HEAD" and DIGEST in headers:
+            return None  # What was asked for is here; the place where the content lies does not know it.
         check_address(url)
-        return super().redirect_request(request, file, code, message, headers, url)
+        following = super().redirect_request(request, file, code, message, headers, url)
+        following.method = request.get_method()  # Python may go on with GET.
+        return following
 
 
 def check_room(part, missing):

@@ -1,4 +1,6 @@
 """From a file's array to a variable's value: axes, batch norms, and the first kernel."""
+import math
+
 import numpy as np
 
 STRIPE = 16  # output channels copied at a time: one cache line of float32, which makes transposing as fast as copying
@@ -25,7 +27,7 @@ def pytorch_shape(shape, layer, flat):
     return None
 
 
-def channels_last(array, shape, flat, dtype):
+def channels_last(array, shape, flat, dtype, empty):
     """A kernel of PyTorch's with the channels last: (outputs, inputs, pixels) becomes (pixels, inputs, outputs).
 
     A dense layer behind a flattened image reads (channels, height, width) there and (height, width, channels) here.
@@ -35,7 +37,7 @@ def channels_last(array, shape, flat, dtype):
     else:
         inputs = array.shape[1]
     source = array.reshape(array.shape[0], inputs, -1)
-    result = np.empty(source.shape[::-1], dtype)
+    result = empty(source.shape[::-1], dtype)
     for start in range(0, len(source), STRIPE):
         stripe = slice(start, start + STRIPE)
         result[:, :, stripe] = source[stripe].T
@@ -90,26 +92,51 @@ def is_finite(array, dtype):
     return bool(np.isfinite(array).all())
 
 
-def make_value(array, dtype, shape, flat):
-    if shape is not None:
-        return channels_last(array, shape, flat, dtype)
+def backend_copies():
+    """Whether assigning an array to a variable copies it. JAX may keep the very memory, be it the file's."""
     import keras
 
-    # JAX may keep the very memory, which is the file's.
-    return np.array(array, dtype) if keras.config.backend() == "jax" or array.dtype != dtype else array
+    return keras.config.backend() != "jax"
 
 
-def first_kernel(make, is_gray, is_bgr):
-    kernel = make()
+def allocator():
+    """`np.empty`, or a quicker one that hands out the same memory each time, where the backend copies what it gets."""
+    if not backend_copies():
+        return np.empty
+    memory = np.empty(0, np.uint8)
+
+    def empty(shape, dtype):
+        nonlocal memory
+        size = math.prod(shape) * np.dtype(dtype).itemsize
+        if memory.size < size:
+            memory = np.empty(size, np.uint8)
+        return memory[:size].view(dtype).reshape(shape)
+
+    return empty
+
+
+def make_value(array, dtype, shape, flat, empty):
+    """The value of a variable; `shape` is that of a kernel of PyTorch's with the channels last, else None."""
+    if shape is not None:
+        return channels_last(array, shape, flat, dtype, empty)
+    if array.dtype == dtype and backend_copies():
+        return array
+    return np.array(array, dtype)
+
+
+def first_kernel(make, is_gray, is_bgr, empty):
+    kernel = make(empty)
     if is_gray:
         # A gray pixel is three equal channels.
         return kernel.sum(axis=2, keepdims=True, dtype=kernel.dtype)
     return np.ascontiguousarray(kernel[:, :, ::-1]) if is_bgr else kernel
 
 
-def subtract(make, bias):
-    return np.asarray(make() - bias, make().dtype)
+def subtract(make, bias, empty):
+    value = make(empty)
+    return np.asarray(value - bias, value.dtype)
 
 
-def add(make, number):
-    return np.asarray(make() + number, make().dtype)
+def add(make, number, empty):
+    value = make(empty)
+    return np.asarray(value + number, value.dtype)

@@ -51,7 +51,8 @@ def write_safetensors(path, values, metadata=None):
     for name, value in values.items():
         size = math.prod(value.shape) * width(value)
         header[name] = {
-            "dtype": TYPES[str(value.dtype)][0], "shape": list(value.shape), "data_offsets": [position, position + size],
+            "dtype": TYPES[str(value.dtype)][0], "shape": list(value.shape),
+            "data_offsets": [position, position + size],
         }
         position += size
     text = json.dumps(header).encode()

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from kerazoo.data import check_pixels, load, read_image
 
@@ -165,3 +166,25 @@ def test_an_array_that_is_no_image_is_refused(tmp_path, array, message):
 def test_bad_channels_are_refused(tmp_path):
     with pytest.raises(ValueError, match="channels must be 1 .* or 3"):
         read_image(tmp_path / "a.png", 4)
+
+
+def test_an_image_is_resized_and_cropped_as_published_weights_expect(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 401, 3), dtype="uint8")
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    found = read_image(tmp_path / "image.png", 3, 224, resize=256, interpolation="bicubic")
+    whole = Image.fromarray(pixels).resize((int(256 * 401 / 300), 256), Image.Resampling.BICUBIC)
+    left, top = round((whole.width - 224) / 2), 16
+    np.testing.assert_array_equal(found, np.asarray(whole.crop((left, top, left + 224, top + 224))))
+    np.save(tmp_path / "image.npy", pixels)
+    np.testing.assert_allclose(
+        read_image(tmp_path / "image.npy", 3, 224, resize=256, interpolation="bicubic").astype(int), found, atol=1
+    )
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (dict(size=224, resize=200), "at least as many as size"), (dict(resize=256), "at least as many as size"),
+    (dict(size=224, resize=2.5), "got 2.5"), (dict(size=224, interpolation="nearest"), "'bilinear' or 'bicubic'"),
+])
+def test_odd_sizes_of_images_are_answered_in_words(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read_image(tmp_path / "image.png", 3, **options)

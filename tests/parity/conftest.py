@@ -1,4 +1,4 @@
-"""Networks of other libraries with random weights, to compare with ours. Each test says what it lacks, and is skipped."""
+"""Networks of other libraries with random weights, to compare with ours; without the library, tests are skipped."""
 import glob
 import importlib.util
 import os

@@ -1,6 +1,7 @@
 """A web server on this machine that misbehaves as told, and a cache of the test's own."""
 import hashlib
 import http.server
+import os
 import re
 import threading
 import time
@@ -37,8 +38,9 @@ def serve(cut=None, ranges=True, if_range=True, parts=1, gap=0.0, hang=False, le
         step = -(-len(body) // parts)
         for at in range(0, len(body), step):
             time.sleep(gap)
-            handler.wfile.write(body[at:at + step])
+            # Counted first: a test may look as soon as the last byte is there.
             handler.seen["sent"] += len(body[at:at + step])
+            handler.wfile.write(body[at:at + step])
         if hang:
             server.release.wait(20)
         handler.close_connection = True
@@ -51,9 +53,13 @@ def status(code, **headers):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `content` at every address. `script` holds what to do instead with the next GET requests, one each.
+    """Serves `content` at every address. `script` holds what to do instead with the next requests for it, one each.
+
+    With `hub`, it is a Hugging Face Hub as well: it answers at addresses with /resolve/ with these headers, and sends
+    on to `store`, where `content` is. `hub_script` holds what to do there instead.
 
     What came in is in `requests`, a list of {"method", "path", "headers", "sent"}; sent counts bytes of the file.
+    `gets` are those for the content.
     """
 
     serve, status = staticmethod(serve), staticmethod(status)
@@ -62,18 +68,17 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.etag, self.script, self.requests = b"", '"first"', [], []
-        self.hub = None  # {"commit", "digest"}: answer HEAD requests as the Hugging Face Hub does
-        self.busy = 0  # so many HEAD requests are answered 503
-        self.release = threading.Event()
+        self.content, self.etag, self.script, self.requests = os.urandom(300_000), '"first"', [], []
         self.url = f"http://127.0.0.1:{self.server_port}"
+        self.hub, self.hub_script, self.store = None, [], f"{self.url}/elsewhere"
+        self.release = threading.Event()
 
     def handle_error(self, request, address):
         pass  # Clients hang up here on purpose.
 
     @property
     def gets(self):
-        return [request for request in self.requests if request["method"] == "GET"]
+        return [request for request in self.requests if not request["hub"]]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -81,23 +86,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):
-        self.seen = {"method": self.command, "path": self.path, "headers": self.headers, "sent": 0}
-        self.server.requests.append(self.seen)
-        (self.server.script.pop(0) if self.server.script else self.server.serve())(self)
+        server, is_hub = self.server, bool(self.server.hub) and "/resolve/" in self.path
+        self.seen = {"method": self.command, "path": self.path, "headers": self.headers, "hub": is_hub, "sent": 0}
+        server.requests.append(self.seen)
+        if is_hub:
+            usual, script = status(302, Location=server.store, **server.hub), server.hub_script
+        else:
+            usual, script = serve(), server.script
+        (script.pop(0) if script else usual)(self)
 
-    def do_HEAD(self):
-        self.server.requests.append({"method": self.command, "path": self.path, "headers": self.headers})
-        if self.server.hub is None:
-            return self.answer(404, {"X-Error-Code": "EntryNotFound"})
-        if self.server.busy:
-            self.server.busy -= 1
-            return self.answer(503, {})
-        # A large file's content lies on another host.
-        self.answer(302, {
-            "Location": f"http://localhost:{self.server.server_port}/elsewhere", "ETag": '"pointer"',
-            "X-Repo-Commit": self.server.hub["commit"], "X-Linked-Etag": f'"{self.server.hub["digest"]}"',
-            "X-Linked-Size": str(len(self.server.content)),
-        })
+    do_HEAD = do_GET
 
     def answer(self, code, headers):
         self.send_response(code)
@@ -128,15 +126,25 @@ def own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def make_tag(server):
-    """Publish content on the server: make_tag(content, **fields) -> Tag."""
+def make_tag(server, monkeypatch):
+    """Publish what the server has: make_tag(hub=False, **fields) -> Tag."""
 
-    def make(content, **fields):
-        server.content = content
-        digest = hashlib.sha256(content).hexdigest()
+    def make(hub=False, **fields):
+        digest = hashlib.sha256(server.content).hexdigest()
+        if hub:
+            monkeypatch.setenv("HF_ENDPOINT", server.url)
+            server.hub = {"X-Repo-Commit": "c" * 40, "X-Linked-Etag": f'"{digest}"', "ETag": '"pointer"'}
+            where = {"repo": "timm/resnet18.a1_in1k", "file": "model.safetensors"}
+        else:
+            where = {"url": f"{server.url}/weights.pth", "hash": f"sha256:{digest[:8]}"}
         facts = {"model": "resnet18", "tag": "test_in1k", "layout": "torchvision", "license": "mit", "input_size": 224,
-                 "mean": (0.5,) * 3, "std": (0.5,) * 3, "source": "a test", "url": f"{server.url}/weights.pth",
-                 "hash": f"sha256:{digest[:8]}"}
-        return Tag(**{**facts, **fields})
+                 "mean": (0.5,) * 3, "std": (0.5,) * 3, "source": "a test"}
+        return Tag(**{**facts, **where, **fields})
 
     return make
+
+
+@pytest.fixture(params=[False, True], ids=["address", "hub"])
+def tag(request, make_tag):
+    """A tag at a plain address, then one on the Hub."""
+    return make_tag(hub=request.param)

@@ -1,10 +1,12 @@
+import inspect
+import pathlib
 import re
 
 import pytest
 
 import kerazoo
 from kerazoo.weights import hub
-from kerazoo.weights.tags import get_tag, list_weights, table
+from kerazoo.weights.tags import get_tag, is_tag, list_weights, table
 
 TAGS = list(table().values())
 
@@ -82,6 +84,14 @@ def test_weights_trained_on_blue_first_have_the_means_of_their_pixels():
         assert [255 * std for std in tag.std] == pytest.approx([1, 1, 1], abs=1e-6)
 
 
+def test_files_say_whether_they_hold_auxiliary_heads():
+    having = {(tag.model, tag.tag) for tag in TAGS if tag.aux_heads}
+    assert having == {("googlenet_bn", "tv_in1k"), ("inception_v3", "tv_in1k")}
+    for tag in TAGS:
+        has_option = "aux_heads" in inspect.signature(getattr(kerazoo, tag.model)).parameters
+        assert (tag.aux_heads is not None) == has_option, tag
+
+
 @pytest.mark.parametrize("model", ["googlenet_bn", "inception_v3"])
 def test_what_torchvisions_code_normalizes_anew_is_written_as_it_is_in_effect(model):
     import numpy as np
@@ -112,6 +122,18 @@ def test_accuracies_agree_with_the_table_of_models():
             assert (tag.top1, tag.top5) == (facts.top1, facts.top5), tag
             compared += 1
     assert compared >= 5
+
+
+def test_published_weights_are_told_from_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert is_tag("imagenet") and is_tag("imagenet/tv_in1k") and is_tag(pathlib.PurePosixPath("imagenet/tv_in1k"))
+    for path in "resnet18.pth", "./imagenet", "/imagenet/tv_in1k", "imagenet.pth", "weights/imagenet", tmp_path:
+        assert not is_tag(path), path
+    # The data set may well lie here; a file of that name is meant.
+    (tmp_path / "imagenet").mkdir()
+    assert is_tag("imagenet")
+    (tmp_path / "imagenet" / "mine").write_text("")
+    assert is_tag("imagenet/tv_in1k") and not is_tag("imagenet/mine")
 
 
 def test_a_misspelled_tag_is_answered_with_the_nearest():

@@ -1,0 +1,386 @@
+"""From a file's arrays to a model's variables: everything fits, or nothing happens."""
+import json
+
+import keras
+import ml_dtypes
+import numpy as np
+import pytest
+
+import kerazoo
+from kerazoo.weights import hub, layouts, tags
+from kerazoo.weights.names import LAYOUTS
+from kerazoo.weights.readers import WeightsError, read
+from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
+
+SHAPE = (32, 32, 3)
+
+
+def build(architecture="resnet18", /, **options):
+    return getattr(kerazoo, architecture)(**{"input_shape": SHAPE, "classes": 3, **options})
+
+
+def randomize(model, seed=1):
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        for variable in layer.weights:
+            low, high = (0.5, 1.5) if variable.name in ("gamma", "moving_variance") else (-0.2, 0.2)
+            variable.assign(random.uniform(low, high, variable.shape).astype("float32"))
+    return model
+
+
+def values(model):
+    return {variable.path: np.array(variable) for layer in model.layers for variable in layer.weights}
+
+
+def assert_equal(model, other, but=()):
+    ours, theirs = values(model), values(other)
+    assert list(ours) == list(theirs)
+    for name in ours:
+        assert np.array_equal(ours[name], theirs[name]) == (name.split("/")[0] not in but), name
+
+
+@pytest.fixture(scope="module")
+def donor():
+    return randomize(build())
+
+
+@pytest.fixture
+def state(donor):
+    """The donor's weights as torchvision names them, to be spoiled."""
+    return to_torchvision(donor)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(state):
+        write_pytorch(tmp_path / "weights.pth", state)
+        return tmp_path / "weights.pth"
+
+    return write
+
+
+def test_every_variable_is_set_once_and_every_array_used(donor, state, write):
+    model = build()
+    path = write(state)
+    plan = layouts.make_plan(model, "resnet18", read(path), None, False)
+    assert len({id(variable) for variable, _ in plan}) == len(plan) == sum(len(layer.weights) for layer in model.layers)
+    kerazoo.load_weights(model, path)
+    assert_equal(model, donor)
+
+
+SPOIL = {
+    "an array is missing": (
+        lambda s: s.pop("layer1.0.conv1.weight"), r"missing in the file \(1\): layer1\.0\.conv1\.weight\."),
+    "many are missing": (
+        lambda s: [s.pop(name) for name in list(s) if name.startswith("layer4") and "tracked" not in name],
+        r"missing in the file \(25\): layer4\.0\.\S+, \S+, \S+, and more\."),
+    "an array too many": (
+        lambda s: s.update({"layer1.0.conv9.weight": np.ones(3, "f4")}),
+        r"belonging to no layer \(1\): layer1.0.conv9.weight"),
+    "another shape": (
+        lambda s: s.update({"conv1.weight": np.ones((64, 3, 5, 5), "f4")}),
+        r"of another shape \(1\): conv1.weight \(64, 3, 5, 5\) for stem_conv/kernel \(7, 7, 3, 64\)"),
+    "the same size, another shape": (
+        lambda s: s.update({"layer1.0.conv1.weight": s["layer1.0.conv1.weight"].reshape(64, 576, 1, 1)}),
+        r"of another shape \(1\): layer1.0.conv1.weight"),
+    "a scalar": (
+        lambda s: s.update({"bn1.weight": np.float32(1)}), r"of another shape \(1\): bn1.weight \(\) for stem_bn"),
+    "not a number": (
+        lambda s: s["layer2.0.conv1.weight"].__setitem__((5, 5, 1, 1), np.nan), r"not finite \(1\): layer2.0"),
+    "infinity": (lambda s: s["bn1.running_var"].__setitem__(7, np.inf), r"not finite \(1\): bn1.running_var"),
+    "too large": (
+        lambda s: s.update({"bn1.bias": np.full(64, 1e300)}), r"not finite \(1\): bn1.bias"),
+    "integers": (
+        lambda s: s.update({"bn1.bias": np.ones(64, "int64")}), r"no floating-point numbers \(1\): bn1.bias: int64"),
+    "several defects": (
+        lambda s: (s.pop("bn1.bias"), s.update(x=np.ones(1, "f4"))),
+        r"read as torchvision's\) are missing in the file \(1\): bn1.bias; belonging to no layer \(1\): x\."),
+    "a bias where no norm follows": (
+        lambda s: s.update({"layer1.0.downsample.0.bias": np.ones(64, "f4")}),
+        r"belonging to no layer \(1\): layer1.0.downsample"),
+    "an auxiliary head that the network never has": (
+        lambda s: s.update({"aux1.fc2.weight": np.ones((3, 3), "f4")}),
+        r"belonging to no layer \(1\): aux1.fc2.weight"),
+    "strange names": (
+        lambda s: [s.update({f"net/{name}": s.pop(name)}) for name in list(s)],
+        r"names, such as net/\S+, .* are none that are known for this network \(known: kerazoo, torchvision\)"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOIL.values(), ids=SPOIL)
+def test_a_file_that_does_not_fit_is_refused_and_the_model_stays_as_it_was(spoil, message, state, write):
+    model = build()
+    before = values(model)
+    spoil(state)
+    with pytest.raises(WeightsError, match=f"The weights in .* do not fit resnet18: .*{message}"):
+        kerazoo.load_weights(model, write(state))
+    after = values(model)
+    assert all(before[name].tobytes() == after[name].tobytes() for name in before)
+
+
+@pytest.mark.parametrize(("name", "message"), [
+    ("resnet50_v1", "names are those of torchvision for: resnet18, .*resnet50_v1 differs from them in more than names"),
+    ("resnet18_v2", "names are those of torchvision for: resnet18, "),
+    ("resnet34", r"missing in the file \(\d+\): layer1.2"),
+    ("vgg11", r"are none that are known for this network \(known: kerazoo, torchvision, timm\)"),
+])
+def test_weights_of_another_network_are_refused(name, message, donor, write):
+    # resnet50_v1 and resnet50 differ in where the stride is, and in nothing that a file shows.
+    state = to_torchvision(build("resnet50")) if name == "resnet50_v1" else to_torchvision(donor)
+    with pytest.raises(WeightsError, match=f"do not fit {name}: .*{message}"):
+        kerazoo.load_weights(build(name), write(state))
+
+
+def test_a_head_of_another_size_is_left_alone_on_request_only(donor, state, write):
+    model, path = build(classes=5), write(state)
+    before = values(model)
+    with pytest.raises(WeightsError, match=r"are of the head and of another size \(2\): fc.weight \(3, 512\) for "
+                                           r"head/kernel \(512, 5\).* fresh_head=True leaves the model's head"):
+        kerazoo.load_weights(model, path)
+    kerazoo.load_weights(model, path, fresh_head=True)
+    after, theirs = values(model), values(donor)
+    for name in after:
+        np.testing.assert_array_equal(after[name], (before if name.startswith("head/") else theirs)[name])
+
+
+def test_a_fresh_head_excuses_nothing_else(state, write):
+    del state["bn1.weight"]
+    with pytest.raises(WeightsError, match=r"missing in the file \(1\): bn1.weight"):
+        kerazoo.load_weights(build(), write(state), fresh_head=True)
+
+
+def test_a_file_without_a_head_fits_with_a_fresh_one(donor, state, write):
+    del state["fc.weight"], state["fc.bias"]
+    with pytest.raises(WeightsError, match=r"missing in the file \(2\): fc.weight, fc.bias. fresh_head=True leaves"):
+        kerazoo.load_weights(build(), write(state))
+    model = build()
+    kerazoo.load_weights(model, write(state), fresh_head=True)
+    assert_equal(model, donor, but=("head",))
+
+
+def test_a_model_without_a_head_takes_the_file_of_a_whole_network(donor, state, write):
+    model = build(include_top=False)
+    kerazoo.load_weights(model, write(state))
+    ours, theirs = values(model), values(donor)
+    assert len(ours) == len(theirs) - 2 and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_gray_images_get_the_first_kernel_summed_over_its_channels(donor, state, write):
+    model = build(input_shape=(32, 32, 1), preprocessing="unit")
+    kerazoo.load_weights(model, write(state))
+    np.testing.assert_allclose(model.get_layer("stem_conv").kernel, np.sum(
+        donor.get_layer("stem_conv").kernel, axis=2, keepdims=True), atol=1e-6)
+    gray = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 1)).astype("float32")
+    color = build(preprocessing="unit")
+    color.set_weights(donor.get_weights())
+    np.testing.assert_allclose(model(gray), color(np.repeat(gray, 3, -1)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(3, 4), (1, 3), (3, 2)])
+def test_other_numbers_of_channels_are_refused(theirs, ours, write):
+    donor = build(input_shape=(32, 32, theirs), preprocessing="unit")
+    with pytest.raises(WeightsError, match=r"of another shape \(1\): conv1.weight"):
+        kerazoo.load_weights(build(input_shape=(32, 32, ours), preprocessing="unit"), write(to_torchvision(donor)))
+
+
+def test_another_epsilon_is_folded_into_the_variance(donor, state, write):
+    model = build()
+    model.get_layer("stem_bn").epsilon = 1e-3
+    kerazoo.load_weights(model, write(state))
+    expected = state["bn1.running_var"] + (1e-5 - 1e-3)
+    np.testing.assert_allclose(model.get_layer("stem_bn").moving_variance, expected, rtol=1e-6)
+    np.testing.assert_array_equal(model.get_layer("stage1_block1_bn1").moving_variance,
+                                  state["layer1.0.bn1.running_var"])
+
+
+def test_a_variance_too_small_for_the_epsilon_is_refused(state, write):
+    model = build()
+    model.get_layer("stem_bn").epsilon = 1e-3
+    state["bn1.running_var"][3] = 5e-4
+    with pytest.raises(WeightsError, match=r"variance too small for another epsilon \(1\): stem_bn: 1e-05 there, 0.0"):
+        kerazoo.load_weights(model, write(state))
+
+
+def test_biases_in_front_of_a_norm_are_folded_into_its_mean(donor, state, write):
+    bias = np.linspace(-1, 1, 64, dtype="float32")
+    state["layer1.0.conv2.bias"] = bias
+    model = build()
+    kerazoo.load_weights(model, write(state))
+    np.testing.assert_allclose(model.get_layer("stage1_block1_bn2").moving_mean,
+                               state["layer1.0.bn2.running_mean"] - bias)
+    for part in ("conv2/kernel", "bn2/moving_variance", "bn2/beta"):
+        name = f"stage1_block1_{part}"
+        np.testing.assert_array_equal(values(model)[name], values(donor)[name])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float64", ml_dtypes.bfloat16])
+def test_other_floating_point_types_are_converted(dtype, state, tmp_path):
+    state = {name: array.astype(dtype) if array.dtype == "float32" else array for name, array in state.items()}
+    write_safetensors(tmp_path / "weights.safetensors", state)
+    model = build()
+    kerazoo.load_weights(model, tmp_path / "weights.safetensors")
+    kernel = model.get_layer("stem_conv").kernel
+    assert kernel.dtype == "float32"
+    np.testing.assert_array_equal(kernel, state["conv1.weight"].astype("float32").transpose(2, 3, 1, 0))
+
+
+OWN = {
+    "resnet20": {}, "lenet5_1998": {"classes": 10, "input_shape": (32, 32, 1)},
+    "mlp": {"norm": "batch", "dropout": 0.5},
+    "preact_resnet18": {"activation": keras.layers.PReLU, "norm": "group"},
+}
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "weights.h5"])
+@pytest.mark.parametrize("name", OWN)
+def test_what_is_saved_is_loaded(name, ending, tmp_path):
+    path = tmp_path / f"model.{ending}"
+    model, again = randomize(build(name, **OWN[name])), build(name, name="other", **OWN[name])
+    kerazoo.save_weights(model, path)
+    assert not any("seed" in array for array in read(path))
+    kerazoo.load_weights(again, path)
+    assert_equal(again, model)
+
+
+def test_a_file_of_ours_says_who_wrote_it(tmp_path):
+    model = build("resnet20", dropout=0.25, activation=keras.layers.PReLU)
+    kerazoo.save_weights(model, tmp_path / "model.safetensors")
+    metadata = read(tmp_path / "model.safetensors").metadata
+    options = json.loads(metadata["options"])
+    assert metadata["builder"] == "resnet20" and metadata["kerazoo"] == kerazoo.__version__
+    assert options["classes"] == 3 and options["dropout"] == 0.25 and options["input_shape"] == list(SHAPE)
+    assert "activation" not in options  # a class, which JSON cannot hold
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "weights.h5"])
+def test_a_file_of_ours_is_for_its_builder_alone(ending, tmp_path):
+    path = tmp_path / f"model.{ending}"
+    kerazoo.save_weights(build("resnet50"), path)
+    with pytest.raises(WeightsError, match="do not fit resnet50_v1: they were saved by resnet50, whose layers are"):
+        kerazoo.load_weights(build("resnet50_v1"), path)
+
+
+def test_a_model_from_a_file_under_another_name_asks_which_it_is(donor, state, write, tmp_path):
+    build(name="mine").save(tmp_path / "mine.keras")
+    model, path = kerazoo.load_model(tmp_path / "mine.keras"), write(state)
+    with pytest.raises(WeightsError, match="do not fit mine: .*torchvision for: resnet18, .*architecture='resnet18'"):
+        kerazoo.load_weights(model, path)
+    kerazoo.load_weights(model, path, architecture="resnet18")
+    assert_equal(model, donor)
+    kerazoo.save_weights(donor, tmp_path / "donor.safetensors")
+    kerazoo.load_weights(model, tmp_path / "donor.safetensors")
+    with pytest.raises(ValueError, match="Unknown model 'resnet19'; did you mean"):
+        kerazoo.load_weights(model, path, architecture="resnet19")
+    with pytest.raises(ValueError, match="which one mine is, is not known. Name it, as in architecture"):
+        kerazoo.load_weights(model, "imagenet")
+
+
+def test_published_weights_want_the_normalization_that_they_were_trained_with(state, write, monkeypatch):
+    monkeypatch.setattr(hub, "fetch", lambda tag: write(state))
+    kerazoo.load_weights(build(), "imagenet")
+    with pytest.raises(WeightsError, match=r"pixels of mean and deviation \(0.485, 0.456, 0.406\), \(0.229, .* built "
+                                           r"for 0.0, 1.0. Build it with preprocessing=\(\(0.485, 0.456, 0.406\), \("):
+        kerazoo.load_weights(build(preprocessing="unit"), "imagenet")
+    # With preprocessing=None, images come normalized.
+    kerazoo.load_weights(build(preprocessing=None), "imagenet")
+    gray = kerazoo.resnet18(classes=3, input_shape=(32, 32, 1))
+    kerazoo.load_weights(gray, "imagenet")
+
+
+def test_kernels_for_blue_first_are_turned_round(donor, state, write, monkeypatch):
+    import dataclasses
+
+    tag = dataclasses.replace(tags.get_tag("resnet18"), bgr=True)
+    monkeypatch.setattr(hub, "fetch", lambda tag: write(state))
+    monkeypatch.setattr(tags, "get_tag", lambda name, weights: tag)
+    model = build()
+    kerazoo.load_weights(model, "imagenet")
+    np.testing.assert_array_equal(model.get_layer("stem_conv").kernel,
+                                  np.array(donor.get_layer("stem_conv").kernel)[:, :, ::-1])
+    assert_equal(model, donor, but=("stem_conv",))
+
+
+@pytest.mark.parametrize("bad", [3, None, ["weights.pth"]])
+def test_other_kinds_of_paths_are_answered_in_words(bad):
+    with pytest.raises(ValueError, match="weights must be 'imagenet', .* or the path of a file; got "):
+        kerazoo.load_weights(build("resnet20"), bad)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="nowhere.pth"):
+        kerazoo.load_weights(build("resnet20"), "nowhere.pth")
+
+
+def test_only_two_endings_are_written(tmp_path):
+    with pytest.raises(ValueError, match=r"ends in .safetensors or .weights.h5; got .*weights.pth"):
+        kerazoo.save_weights(build("resnet20"), tmp_path / "weights.pth")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_layout_can_be_tried_on_every_network():
+    models = [build(name) for name in ("resnet20", "densenet40_12", "tf_efficientnet_b0")]
+    models += [build("googlenet", input_shape=(64, 64, 3)), build("inception_v3", input_shape=(96, 96, 3))]
+    for model in models:
+        layers = [layer.name for layer in model.layers if layer.weights]
+        for layout in LAYOUTS:
+            names = layout.names(layers, ["conv2d_1", "batch_normalization"])
+            assert set(names) <= set(layers)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_model_does_not_hang_on_the_file(backend, run_python, tmp_path):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    model = randomize(build("resnet20"))
+    kerazoo.save_weights(model, tmp_path / "model.safetensors")
+    code = """
+import sys, numpy as np, keras, kerazoo
+model = kerazoo.resnet20(classes=3, input_shape=(32, 32, 3))
+kerazoo.load_weights(model, sys.argv[1])
+before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.weights]
+with open(sys.argv[1], "r+b") as file:
+    size = len(file.read())
+    file.seek(0)
+    file.write(bytes(size))
+for weight, old in zip(model.weights, before):
+    assert np.array_equal(keras.ops.convert_to_numpy(weight), old), weight.path
+    weight.assign_add(np.ones(weight.shape, weight.dtype))
+print("free")
+"""
+    assert run_python(code, tmp_path / "model.safetensors", backend=backend).stdout.split() == ["free"]
+
+
+def test_two_arrays_for_one_variable_are_refused(tmp_path):
+    import h5py
+
+    model = kerazoo.densenet121(classes=3, input_shape=SHAPE)
+    network = keras.applications.DenseNet121(weights=None, classes=3, input_shape=SHAPE)
+    network.save_weights(tmp_path / "theirs.weights.h5")
+    kerazoo.load_weights(model, tmp_path / "theirs.weights.h5")
+    with h5py.File(tmp_path / "theirs.weights.h5", "a") as file:
+        # Both names stand for one layer, in files of different years.
+        group = file["layers"].create_group("more/vars")
+        group.attrs["name"] = "conv1/conv"
+        group["0"] = np.zeros((7, 7, 3, 64), "float32")
+    with pytest.raises(WeightsError, match=r"belonging to no layer \(1\): conv1/conv/0"):
+        kerazoo.load_weights(model, tmp_path / "theirs.weights.h5")
+
+
+def test_a_file_without_auxiliary_heads_asks_for_a_model_without_them(write):
+    options = {"input_shape": (64, 64, 3), "classes": 3}
+    state = to_torchvision(kerazoo.googlenet_bn(aux_heads=False, **options))
+    with pytest.raises(WeightsError, match=r"missing in the file \(18\): aux1.* Build the model with aux_heads=False"):
+        kerazoo.load_weights(kerazoo.googlenet_bn(aux_heads=True, **options), write(state))
+
+
+class Pair(keras.layers.Layer):
+    def build(self, shape):
+        self.one, self.two = (self.add_weight(shape=(1,), name="number") for _ in range(2))
+
+    def call(self, x):
+        return x * self.one + self.two
+
+
+def test_a_model_with_two_variables_of_one_name_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), Pair(name="pair")])
+    with pytest.raises(ValueError, match="Two variables of sequential.* are called pair/number. Give each variable"):
+        kerazoo.save_weights(model, tmp_path / "model.safetensors")
