@@ -133,7 +133,7 @@ def facts(name):
     return table()[check_name(name)]
 
 
-def create_model(name, **options):
+def create_model(name, /, **options):
     """Build a model by name.
 
     Args:

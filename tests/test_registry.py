@@ -28,6 +28,10 @@ def test_an_unknown_family_names_the_families():
         kerazoo.list_models(family="vggg")
 
 
+def test_a_model_built_by_name_takes_a_name_of_its_own():
+    assert kerazoo.create_model("lenet5", name="digits").name == "digits"
+
+
 def test_facts_name_their_source():
     for name in kerazoo.list_models():
         facts = kerazoo.facts(name)

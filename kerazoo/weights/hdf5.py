@@ -34,7 +34,6 @@ def read_keras(data, path):
                 "is an HDF5 file that Keras did not write, or one without weights: it has neither layer_names nor "
                 "groups called vars. Save the weights with model.save_weights('name.weights.h5')."
             )
-        walk.check_size()
         arrays = {}
         for parts, dataset in walk.datasets.items():
             name = legacy_name(parts) if legacy else walk.keras3_name(parts)
@@ -111,6 +110,8 @@ class Walk:
             raise refused(f"{quote(name)} holds {quote(str(item.dtype))} and no numbers")
         size = check_shape(name, item.shape) * item.dtype.itemsize
         self.declared += size
+        if self.declared > inflated_limit(self.size):
+            raise refused(f"it declares {self.declared} bytes of numbers and is {self.size} bytes long")
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
         if not set(filters) <= FILTERS:
             raise refused(f"{quote(name)} is packed with an unusual filter")
@@ -139,10 +140,6 @@ class Walk:
             unpacked = len(unpacker.decompress(raw, length + 5))
             if not length <= unpacked <= length + 4 or not unpacker.eof:
                 raise refused(f"{quote(name)} has a chunk that does not unpack to {length} bytes")
-
-    def check_size(self):
-        if self.declared > inflated_limit(self.size):
-            raise refused(f"it declares {self.declared} bytes of numbers and is {self.size} bytes long")
 
     def keras3_name(self, parts):
         """Name layers/conv2d/vars/0 "name of the layer/0"."""

@@ -9,7 +9,7 @@ import pytest
 
 import kerazoo
 
-TORCH = "PyTorch is not installed: pip install torch --index-url https://download.pytorch.org/whl/cpu"
+TORCH = "PyTorch is not installed: pip install torch"
 TORCHVISION = "torchvision is not installed: pip install --no-deps torchvision"
 TIMM = "timm is not installed: pip install --no-deps timm"
 

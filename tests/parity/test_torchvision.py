@@ -10,7 +10,7 @@ from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safeten
 
 # One of each family, the smallest.
 SMALL = ("alexnet", "vgg11_bn", "resnet18", "densenet121", "googlenet_bn", "inception_v3", "efficientnet_b0")
-QUICK = (*SMALL, "vgg11", "resnet50", "resnext50_32x4d", "efficientnet_b5")
+QUICK = (*SMALL, "resnext50_32x4d")
 
 
 def has_torchvision(name):
@@ -45,7 +45,7 @@ def make(torchvision, randomize):
 
 
 def test_all_that_torchvision_has_are_compared():
-    assert len(NAMES) == 33 and sum(name in QUICK for name in kerazoo.list_models()) == len(QUICK)
+    assert len(NAMES) == 33 and set(QUICK) <= set(kerazoo.list_models())
 
 
 @pytest.mark.parametrize("name", NAMES)

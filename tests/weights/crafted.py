@@ -132,5 +132,6 @@ def zeros_deflated(count, wrapper=15):
 
 
 WRITERS = {
-    "safetensors": safetensors, "zip": torch_zip, "legacy": torch_legacy, "keras_legacy": keras_legacy, "keras3": keras3,
+    "safetensors": safetensors, "zip": torch_zip, "legacy": torch_legacy,
+    "keras_legacy": keras_legacy, "keras3": keras3,
 }

@@ -51,7 +51,8 @@ CALLS = {
     "torch.storage._load_from_bytes": c.call("torch.storage", "_load_from_bytes", b"C\x02\x80\x02"),
     "an attribute of an attribute": text("torch._utils") + text("_rebuild_tensor_v2.__globals__") + b"\x93",
     "a name from the stack": text("os") + text("system") + b"\x93(" + text(f"touch {CANARY}") + b"tR",
-    "a call of what a call returned": c.call("operator", "attrgetter", text("system")) + b"(" + c.name("os", "sep") + b"tR",
+    "a call of what a call returned": c.call("operator", "attrgetter", text("system")) + b"(" + c.name("os", "sep")
+                                      + b"tR",
     "a call of what an allowed call returned": c.call("numpy", "dtype", text("f4")) + b"(tR",
     "a call of a storage class": c.name("torch", "FloatStorage") + b"(" + c.integer(1 << 40) + b"tR",
     "a call of a string": text("os.system") + b"(" + text("touch") + b"tR",
@@ -68,7 +69,8 @@ CALLS = {
     "a lambda's code": c.call("types", "CodeType", c.integer(0)),
     "wrong arguments": c.call("torch._utils", "_rebuild_tensor_v2", c.integer(1)),
     "a dictionary made of a number": c.call("collections", "OrderedDict", c.integer(7)),
-    "a pickled module's persistent id": b"(" + text("module") + c.name("torch", "Size") + text("x.py") + text(TOUCH) + b"tQ",
+    "a pickled module's persistent id": b"(" + text("module") + c.name("torch", "Size") + text("x.py") + text(TOUCH)
+                                        + b"tQ",
     "a whole pickled module": c.name("torchvision.models.resnet", "ResNet") + b")\x81}(" + text("_parameters") + b"}"
                               + text("_modules") + b"}ub",
     "a storage that is a part of another": b"(" + text("storage") + c.name("torch", "FloatStorage") + text("0")
@@ -97,8 +99,7 @@ BOMBS = {
     "tuples doubled 200 times as a storage key": b"(" + text("storage") + c.name("torch", "FloatStorage") + DOUBLED
                                                  + text("cpu") + b"K\x08tQ",
     "lists in themselves": b"]q\0h\0a",
-    "a million keys": b"}(" + b"".join(b"X\4\0\0\0" + struct.pack(">I", 0x20202020 + n)[:4] + b"N"
-                                        for n in range(1_000_000)) + b"u",
+    "a million keys": b"}(" + b"".join(b"X\7\0\0\0%07dN" % n for n in range(1_000_000)) + b"u",
     "a million keys, nested": b"}(" + b"X\1\0\0\0aN" * 400_000 + b"u" + b"X\1\0\0\0b}(" * 400_000,
     "a million marks": b"(" * 1_500_000,
     "900,000 nested lists": b"]" * 450_000 + b"a" * 449_999,
@@ -112,8 +113,8 @@ BOMBS = {
     "an integer of 2 GB": b"\x8b" + struct.pack("<i", (1 << 31) - 1),
     "a negative length": b"\x8b\xff\xff\xff\xff",
     "an integer of 10,000 digits": b"I" + b"9" * 10_000 + b"\n",
-    "one long list in ten thousand calls": b"](" + b"]" * 5000 + b"e" + b"q\0" + (
-        c.name("collections", "OrderedDict") + b"h\0\x85R0") * 10_000,
+    "one long list in ten thousand calls": b"](" + (text("a") + b"N\x86") * 5000 + b"eq\0(" + (
+        c.name("collections", "OrderedDict") + b"h\0\x85R") * 10_000 + b"e",
     "a name without an end": b"c" + b"a" * 1_000_000,
     "no end": c.state(c.GOOD)[:-1],
     "values that are not there": b"\x87",
@@ -151,8 +152,8 @@ add("tensor: a storage that is not there", c.torch_zip, storages={"0": c.STORAGE
 add("tensor: a storage outside of the folder", c.torch_zip, c.pickle(c.state(
     {"a": ("Float", "../../../../../../etc/passwd", 8, 0, (8,), (1,))})))
 add("tensor: ten thousand names for one storage", c.torch_zip, c.pickle(c.mapping(
-    {"first": c.tensor("Float", "0", 100_000, 0, (100_000,), (1,)) + b"q\1", **{f"n{n}": b"h\1" for n in range(10_000)}})),
-    {"0": bytes(400_000)})
+    {"first": c.tensor("Float", "0", 100_000, 0, (100_000,), (1,)) + b"q\1",
+     **{f"n{n}": b"h\1" for n in range(10_000)}})), {"0": bytes(400_000)})
 add("tensor: conjugated", c.torch_zip, c.pickle(c.mapping(
     {"a": c.tensor(*c.GOOD["layer.bias"], b"\x89N}(" + text("neg") + b"\x88u")})))
 add("tensor: booleans that are neither", c.torch_zip, c.pickle(c.state({"a": ("Bool", "0", 512, 0, (512,), (1,))})))
@@ -215,9 +216,9 @@ def _(path):
     c.torch_zip(path)
 
     def change(data, begin, last):
-        # The first entry's data are made to reach over all others.
-        struct.pack_into("<I4xI", data, begin + 16, 0, 1300)
-        struct.pack_into("<I", data, begin + 20, 1300)
+        # The first entry is made to reach into the second, without a checksum.
+        size, = struct.unpack_from("<I", data, begin + 20)
+        struct.pack_into("<III", data, begin + 16, 0, size + 100, size + 100)
     c.zip_patch(path, change)
 
 
@@ -280,11 +281,14 @@ header("metadata of numbers", {"__metadata__": {"a": 1}, "a": W}, c.KERNEL.tobyt
 header("metadata that is a list", {"__metadata__": ["a"], "a": W}, c.KERNEL.tobytes())
 header("bytes that belong to nothing", {"a": W})
 for name, value in {
-    "a number for a tensor": 7, "no shape": {"dtype": "F32", "data_offsets": [0, 512]}, "one key more": {**W, "code": "x"},
+    "a number for a tensor": 7, "no shape": {"dtype": "F32", "data_offsets": [0, 512]},
+    "one key more": {**W, "code": "x"},
     "an unknown type": c.entry((8, 16), 0, 512, "F31"), "a type of 4 bits": c.entry((8, 16), 0, 64, "F4"),
-    "a type that is a list": c.entry((8, 16), 0, 512, ["F32"]), "a type of another size": c.entry((8, 16), 0, 512, "F64"),
+    "a type that is a list": c.entry((8, 16), 0, 512, ["F32"]),
+    "a type of another size": c.entry((8, 16), 0, 512, "F64"),
     "a negative offset": c.entry((8, 16), -512, 0), "offsets turned round": c.entry((8, 16), 512, 0),
-    "three offsets": {**W, "data_offsets": [0, 512, 512]}, "offsets that are strings": {**W, "data_offsets": ["0", "512"]},
+    "three offsets": {**W, "data_offsets": [0, 512, 512]},
+    "offsets that are strings": {**W, "data_offsets": ["0", "512"]},
     "an end behind the file": c.entry((8, 32), 0, 1024), "an end at 2**63": c.entry((8, 16), 0, 1 << 63),
     "a negative size": c.entry((-8, -16), 0, 512), "sizes with a point": c.entry((8.0, 16), 0, 512),
     "a boolean size": c.entry((True, 128), 0, 512), "sizes whose product overflows": c.entry((1 << 32, 1 << 32), 0, 0),
@@ -323,11 +327,12 @@ KERAS = {
     "a soft link to nowhere": lambda f, g, p: g.__setitem__("2", h5py.SoftLink("/nowhere")),
     "external storage": lambda f, g, p: g.create_dataset(
         "2", (8,), "f4", external=[("/etc/passwd", 0, 32)]),
-    "32 TB that are not there": lambda f, g, p: g.create_dataset("2", (1 << 43,), "f4"),
-    "32 TB of one value": lambda f, g, p: g.create_dataset("2", (1 << 20, 1 << 23), "f4", chunks=(1, 1 << 20), fillvalue=1),
+    "1 TB that is not there": lambda f, g, p: g.create_dataset("2", (1 << 38,), "f4"),
+    "32 TB of one value": lambda f, g, p: g.create_dataset(
+        "2", (1 << 20, 1 << 23), "f4", chunks=(1, 1 << 20), fillvalue=1),
     "4 KB that are not there": lambda f, g, p: g.create_dataset("2", (1000,), "f4"),
     "256 MB of zeros in 256 KB": lambda f, g, p: g.create_dataset(
-        "2", data=np.zeros(1 << 26, "f4"), chunks=(1 << 24,), compression=1),
+        "2", data=np.zeros(1 << 26, "f4"), chunks=(1 << 20,), compression=1),
     "a million chunks": lambda f, g, p: g.create_dataset("2", (1_000_000,), "i1", chunks=(1,)),
     "a chunk of 1 GB": lambda f, g, p: g.create_dataset("2", (1,), "f4", chunks=(1 << 28,), maxshape=(None,)),
     "the lzf filter": lambda f, g, p: g.create_dataset("2", data=c.KERNEL, compression="lzf"),

@@ -384,3 +384,9 @@ def test_a_model_with_two_variables_of_one_name_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((1,)), Pair(name="pair")])
     with pytest.raises(ValueError, match="Two variables of sequential.* are called pair/number. Give each variable"):
         kerazoo.save_weights(model, tmp_path / "model.safetensors")
+
+
+def test_every_published_file_has_a_layout():
+    for tag in tags.table().values():
+        axes = "keras" if tag.layout == "keras_applications" else "pytorch"
+        assert any(layout.axes == axes and layout.is_for(tag.model) for layout in LAYOUTS), (tag.model, tag.tag)
