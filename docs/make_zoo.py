@@ -15,11 +15,16 @@ FAMILIES = {
 }
 INTRODUCTION = """# The zoo
 
-{count} models, as published. Parameters are the trainable ones; MACs are the multiply-accumulates of convolutions and
-dense layers for one image at inference; tests recompute both from the built models, parameters to the integer, MACs within
-0.5 %. Size is that of the trainable weights in float32. Accuracy is the published top-1 (top-5), by the source named, not
-measured here. "Weights" lists what `weights="imagenet/<tag>"` takes, the default first; [below](#published-weights) stands
-what each tag is. A model's first column is its builder, a function of `kerazoo`.
+{count} models, as published; a name is a builder, a function of `kerazoo`. Parameters are the trainable ones; MACs are the
+multiply-accumulates of convolutions and dense layers for one image at inference; tests recompute both from the built
+models, parameters to the integer, MACs within 0.5 %. Size is that of the trainable weights in float32. Accuracy is the
+published top-1 (top-5) by the source named, not measured here; where there are several weights, it is that of the first
+ones. "Weights" lists what `weights="imagenet/<tag>"` takes, the default first; [below](#published-weights) stands what
+each tag is, with its own accuracy.
+
+Kernels start as He et al. 2015 or the paper say. In every ResNet, the last layer of each residual branch starts with
+1 / branches of the usual variance, which no paper of theirs has: without it, the deepest ones overflow float16 before
+their norms have seen data.
 
 This page is written by `docs/make_zoo.py` from `kerazoo/published.csv` and `kerazoo/weights/tags.csv`.
 """
@@ -38,15 +43,16 @@ def section(family):
     rows = [kerazoo.facts(name) for name in kerazoo.list_models(family=family)]
     lines = [
         f"## {FAMILIES[family]}\n",
-        "| model | parameters | MACs | size | input | accuracy | paper | weights |", "|---|--:|--:|--:|---|---|---|---|",
+        "| model | parameters | MACs | size | input | accuracy | paper | weights |",
+        "|---|--:|--:|--:|---|---|---|---|",
     ]
     for row in rows:
         accuracy = percent(row)
         shape = "x".join(map(str, row.input_shape))
         names = ", ".join(f"`{name.split('/')[1]}`" for name in kerazoo.list_weights(row.name))
         lines.append(
-            f"| `{row.name}` | {row.parameters:,} | {amount(row.gmacs)} | {4 * row.parameters / 1e6:.3g} MB | {shape} | "
-            f"{accuracy and f'{accuracy} {row.dataset}'} | [{year(row.paper)}]({row.paper}) | {names} |"
+            f"| `{row.name}` | {row.parameters:,} | {amount(row.gmacs)} | {4 * row.parameters / 1e6:.3g} MB "
+            f"| {shape} | {accuracy and f'{accuracy} {row.dataset}'} | [{year(row.paper)}]({row.paper}) | {names} |"
         )
     lines.append("\nSources, and what differs from the paper:\n")
     for row in rows:
@@ -75,14 +81,17 @@ def year(address):
 def weights():
     lines = [
         "## Published weights\n",
-        "Accuracy is for ImageNet-1k's validation set at the size given: the shorter side resized, then the center cropped. "
-        "Mean and std are those of pixels in 0..1 in RGB order, in effect, and go into the model with the weights.\n",
+        "Accuracy is for ImageNet-1k's validation set at the size given: the shorter side resized, then the center "
+        "cropped, as `kerazoo.data.read_image(path, 3, crop, resize=resize, interpolation=...)` does. Mean and std are "
+        "those of pixels in 0..1 in RGB order, in effect, and go into the model with the weights.\n",
         "| model | tag | top-1 (top-5) | resize, crop | interpolation | mean; std | license | source |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for tag in tags.table().values():
         resize = f"{tag.resize_size or '?'}, {tag.input_size}"
-        pixels = "; ".join(" ".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in (tag.mean, tag.std))
+        pixels = "; ".join(
+            " ".join(f"{value:.4g}" for value in dict.fromkeys(values)) for values in (tag.mean, tag.std)
+        )
         place = f"[file]({tag.url})" if tag.url else f"`{tag.repo}`"
         lines.append(
             f"| `{tag.model}` | `{tag.tag}`{' (default)' if tag.default else ''} | {percent(tag)} | {resize} | "

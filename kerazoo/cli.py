@@ -48,7 +48,9 @@ def make_parser():
                     "(.safetensors, .pth, .pt, .h5, .weights.h5). Nothing in the file is executed.",
     )
     command.add_argument("file", metavar="FILE", help="the weight file")
-    command.add_argument("--model", required=True, metavar="NAME", help="whose weights they are, a name from `kerazoo list`")
+    command.add_argument(
+        "--model", required=True, metavar="NAME", help="whose weights they are, a name from `kerazoo list`"
+    )
     command.add_argument(
         "--to", required=True, choices=("keras", "safetensors", "torchvision"),
         help="keras: .weights.h5; safetensors: kerazoo's names; torchvision: its state dict, .pth or .safetensors",

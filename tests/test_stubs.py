@@ -44,7 +44,8 @@ def test_the_stub_gives_each_builder_its_signature(name):
 def test_the_stub_gives_each_function_its_signature(function):
     stub = next(node for node in STUB.body if isinstance(node, ast.FunctionDef) and node.name == function).args
     real = inspect.signature(getattr(kerazoo, function)).parameters
-    names = [argument.arg for argument in (*stub.posonlyargs, *stub.args, *stub.kwonlyargs, *filter(None, [stub.kwarg]))]
+    arguments = (*stub.posonlyargs, *stub.args, *stub.kwonlyargs, *filter(None, [stub.kwarg]))
+    names = [argument.arg for argument in arguments]
     assert names == list(real)
     written = [ast.literal_eval(default) for default in (*stub.defaults, *filter(None, stub.kw_defaults))]
     assert written == [p.default for p in real.values() if p.default is not p.empty]

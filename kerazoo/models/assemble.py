@@ -11,7 +11,7 @@ from keras import ops
 from kerazoo.models import layers
 from kerazoo.models.builder import PREPROCESSING
 from kerazoo.models.kit import ACTIVATIONS, INITIALIZERS
-from kerazoo.weights import tags
+from kerazoo.weights import about, tags
 
 
 def augment(x, augmentation):
@@ -154,6 +154,20 @@ def find_published(name, weights):
     return tags.get_tag(name, weights) if tags.is_tag(weights) else None
 
 
+def preprocessing_of(weights, tag, channels, otherwise):
+    """The normalization of pixels that weights want: published ones say so, and so do kerazoo's own files."""
+    if tag is None:
+        return (about.saved_options(weights) or {}).get("preprocessing", otherwise)
+    if channels not in (1, 3):
+        raise ValueError(
+            f"Published weights are for images of 3 channels, or of 1 (gray); got an input_shape with {channels}. Use "
+            "weights=None, or images of 3 channels."
+        )
+    if channels == 1:
+        return [float(np.mean(values)) for values in (tag.mean, tag.std)]
+    return tag.mean, tag.std
+
+
 def join(logits, others, weight):
     """The model's output: the logits, and beside them, in training, those of the auxiliary heads for the loss."""
     return layers.AuxiliaryHeads(weight, dtype=full_precision(), name="auxiliary_heads")([logits, *others])
@@ -163,15 +177,11 @@ def join(logits, others, weight):
 class TrainedWithLayers(keras.Model):
     """A functional model some of whose layers speak to the loss: label mixing and auxiliary heads.
 
-    The loss counts each image once for each of its labels, and each auxiliary head by its weight. Keras calls `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
+    The loss counts each image once for each of its labels, and each auxiliary head by its weight. Keras calls
+    `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
     """
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        if any(getattr(loss, "reduction", None) == "mean_with_sample_weight" for loss in keras.tree.flatten(self.loss)):
-            raise ValueError(
-                "Label mixing weighs each image's labels, which a loss with reduction='mean_with_sample_weight' "
-                "divides out again. Compile with reduction='sum_over_batch_size', Keras's default, or 'sum'."
-            )
         # In their order: each mixes what the one before has mixed.
         drawn, auxiliary = [], []
         if training:
@@ -179,6 +189,12 @@ class TrainedWithLayers(keras.Model):
             auxiliary = taken(layer.take_auxiliary() for layer in self.layers if hasattr(layer, "take_auxiliary"))
         if not drawn and not auxiliary:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
+        if drawn and any(getattr(loss, "reduction", None) == "mean_with_sample_weight"
+                         for loss in keras.tree.flatten(self.loss)):
+            raise ValueError(
+                "Label mixing weighs each image's labels, which a loss with reduction='mean_with_sample_weight' "
+                "divides out again. Compile with reduction='sum_over_batch_size', Keras's default, or 'sum'."
+            )
         batch = ops.shape(keras.tree.flatten(y_pred)[0])[0]
         if sample_weight is None:
             weight = ops.ones((batch,), "float32")

@@ -7,17 +7,16 @@ from kerazoo.models.builder import builder
 def dense_stack(x, kit, *, units):
     """Flattened pixels through dense layers: each pixel has its own weights, and a shifted image is a new one."""
     x = kit.flatten(x)
-    for i, width in enumerate(check_units(units), 1):
+    for i, width in enumerate(units if isinstance(units, (list, tuple)) else [units], 1):
         x = kit.act(kit.normalize(kit.dense(x, width, name=f"fc{i}"), f"fc{i}_bn"), f"fc{i}_act")
         x = kit.dropout(x, f"fc{i}_dropout")
     return x
 
 
-def check_units(units):
-    units = units if isinstance(units, (list, tuple)) else [units]
-    if not units or not all(isinstance(width, int) and not isinstance(width, bool) and width > 0 for width in units):
-        raise ValueError(f"units must be a positive integer or a list of them, one a hidden layer; got {units!r}.")
-    return units
+def check_units(name, units):
+    widths = units if isinstance(units, (list, tuple)) else [units]
+    if not widths or not all(isinstance(width, int) and not isinstance(width, bool) and width > 0 for width in widths):
+        raise ValueError(f"{name} must be a positive integer or a list of them, one a hidden layer; got {units!r}.")
 
 
 def two_convolutions(x, kit):
@@ -37,7 +36,7 @@ digits = functools.partial(builder, input_shape=(28, 28, 1), classes=10, preproc
 
 mlp = digits(
     "mlp", dense_stack, top=lambda x, kit: x, dropout=0.2, min_size=1, kit={"norm": "none", "initializer": "he"},
-    options={"units": ((512, 512), "units of the hidden layers, an integer or a list.")},
+    options={"units": ((512, 512), check_units, "units of the hidden layers, an integer or a list.")},
     reference="LeCun et al. 1998, https://doi.org/10.1109/5.726791, compare such networks (section III.C)",
 )
 cnn_mnist = digits(

@@ -33,8 +33,8 @@ Args:
         class such as `keras.layers.PReLU`.
     norm: None: the published one, "{norm}"; or "batch", "group", "layer", "none".
     preprocessing: the normalization inside the model: "imagenet", "cifar10", "unit" (x / 255), None (pixels as they
-        come), or (mean, std) for pixels in 0..1, one number or one a channel. Published weights replace the default
-        with theirs.
+        come), or (mean, std) for pixels in 0..1, one number or one a channel. Published weights and
+        kerazoo's own files replace the default with theirs.
     augmentation: one layer or a list of layers, active in training alone; label mixing reaches the loss.{options}
     name: of the model; None: "{name}".
 
@@ -71,7 +71,8 @@ def builder(
         auxiliary: ``auxiliary(x, kit, classes, head, name=...) -> logits`` of a classifier that takes part in training
             alone; then the trunk returns (features, the tensors that such classifiers read).
         auxiliary_weight: of each auxiliary classifier's loss.
-        options: {name: (default, documentation)} of the family's own arguments; they are handed to the trunk.
+        options: {name: (default, check, documentation)} of the family's own arguments, which are handed to the trunk;
+            ``check(name, value)`` raises where a value is out of range.
         reference: the paper.
         design: the numbers that make this variant (depths, widths, block).
     """
@@ -109,8 +110,8 @@ def builder(
             raise ValueError(f"norm must be one of {', '.join(map(repr, NORMS))}, or None; got {norm!r}.")
         if classifier_activation is not None:
             assemble.check_activation(classifier_activation, "classifier_activation")
-        if dropout is not None and not (is_number(dropout) and 0 <= dropout < 1):
-            raise ValueError(f"dropout must be a rate from 0 to below 1, or None; got {dropout!r}.")
+        if dropout is not None:
+            check_rate("dropout", dropout, " or None")
         parts = Kit(**{
             **published,
             **({} if activation is None else {"activation": assemble.check_activation(activation)}),
@@ -119,11 +120,12 @@ def builder(
         })
 
         tag = assemble.find_published(build.__name__, weights)
-        if tag and preprocessing == build.preprocessing:
-            preprocessing = tag.mean, tag.std
+        if weights is not None and is_default(preprocessing, build.preprocessing):
+            preprocessing = assemble.preprocessing_of(weights, tag, shape[-1], preprocessing)
         if tag and tag.aux_heads is False:
             own.setdefault("aux_heads", False)
-        own = {key: own.get(key, default) for key, (default, _) in options.items()}
+        for key, (default, check, _) in options.items():
+            check(key, own.setdefault(key, default))
 
         image = keras.Input(shape, name="image")
         x, mixing = assemble.augment(image, augmentation)
@@ -164,7 +166,7 @@ def builder(
     build.__signature__ = signature.replace(parameters=[
         *contract,
         *(inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default)
-          for key, (default, _) in options.items()),
+          for key, (default, *_) in options.items()),
         name_parameter,
     ])
     build.__doc__ = f"Build {name}. {trunk.__doc__}" + DOCUMENTATION.format(
@@ -172,7 +174,7 @@ def builder(
         dropout_where="" if top is None else "s of the head", reference=reference,
         free_sides="" if top else "; None for sides that vary",
         activation=published.get("activation", "relu"), norm=published.get("norm", "batch"),
-        options="".join(f"\n    {key}: {text}" for key, (_, text) in options.items()),
+        options="".join(f"\n    {key}: {text}" for key, (*_, text) in options.items()),
     )
     return build
 
@@ -207,5 +209,16 @@ def check_input_shape(shape, published, min_size, name):
     return height, width, channels
 
 
-def is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+def check_rate(name, rate, otherwise=""):
+    if not (isinstance(rate, numbers.Real) and not isinstance(rate, bool) and 0 <= rate < 1):
+        raise ValueError(f"{name} must be a rate from 0 to below 1{otherwise}; got {rate!r}.")
+
+
+def check_flag(name, value):
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be True or False; got {value!r}.")
+
+
+def is_default(preprocessing, default):
+    # Arrays have no truth value, so that tuples of them cannot be compared.
+    return preprocessing is default or isinstance(preprocessing, str) and preprocessing == default

@@ -6,7 +6,7 @@ Zagoruyko, Komodakis: Wide Residual Networks, 2016, https://arxiv.org/abs/1605.0
 """
 import functools
 
-from kerazoo.models.builder import builder
+from kerazoo.models.builder import builder, check_rate
 from kerazoo.models.resnet import V1, V2, WIDE, preact_basic, preact_bottleneck, preactivate, stages
 
 
@@ -87,6 +87,6 @@ preact_resnet1001 = cifar(
 # The paper's 28 layers count the projections: 6n + 4.
 wide_resnet28_10 = cifar(
     "wide_resnet28_10", wide_resnet, blocks=4, widening=10, reference=WIDE,
-    options={"block_dropout": (0.0, "rate between the two convolutions of each block, 0 to below 1; the paper's is 0.3 "
-                                    "where it uses dropout.")},
+    options={"block_dropout": (0.0, check_rate, "rate between the two convolutions of each block, 0 to below 1; the "
+                                                "paper's is 0.3 where it uses dropout.")},
 )

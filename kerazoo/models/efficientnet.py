@@ -1,12 +1,13 @@
 """EfficientNet: one small network, scaled up in depth, width and image size at once.
 
-Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019, https://arxiv.org/abs/1905.11946
+Tan, Le: EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks, 2019,
+https://arxiv.org/abs/1905.11946
 The Lite ones, for phones and accelerators, came without a paper:
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite
 """
 import math
 
-from kerazoo.models.builder import builder
+from kerazoo.models.builder import builder, check_rate
 
 PAPER = "Tan, Le: EfficientNet, 2019, https://arxiv.org/abs/1905.11946"
 LITE = "https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite, after Tan, Le 2019"
@@ -66,11 +67,11 @@ def squeeze_excite(x, kit, units, *, name):
     return kit.multiply(x, gate, f"{name}_scale")
 
 
-def scale_width(filters, coefficient, divisor=8):
+def scale_width(filters, coefficient):
     """To the nearest multiple of eight that is no more than a tenth too small."""
     scaled = filters * coefficient
-    rounded = max(divisor, int(scaled + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * scaled else rounded
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
 
 
 def scale_depth(blocks, coefficient):
@@ -87,9 +88,9 @@ def variant(name, *, side=None, **kit):
         name, efficientnet, width=width, depth=depth, lite=lite, input_shape=(side, side, 3), dropout=dropout,
         # Lite pixels are (x - 127) / 128.
         preprocessing=(127 / 255, 128 / 255) if lite else "imagenet", reference=LITE if lite else PAPER,
-        kit={"activation": "relu6" if lite else "silu", "momentum": 0.99, **kit},
-        options={"stochastic_depth": (0.2, "rate at which the last residual block is left out, image by image, in "
-                                           "training; earlier ones less.")},
+        kit={"activation": "relu6" if lite else "silu", "momentum": 0.99, "head_initializer": "fan_out", **kit},
+        options={"stochastic_depth": (0.2, check_rate, "rate at which the last residual block is left out, image "
+                                                       "by image, in training; earlier ones less.")},
     )
 
 

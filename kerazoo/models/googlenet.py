@@ -5,7 +5,7 @@ https://arxiv.org/abs/1409.4842
 """
 import functools
 
-from kerazoo.models.builder import builder
+from kerazoo.models.builder import builder, check_flag
 
 PAPER = "Szegedy et al.: Going Deeper with Convolutions, 2014, https://arxiv.org/abs/1409.4842"
 
@@ -75,8 +75,10 @@ def variant(name, *, aux_heads, pool_exactly, **design):
     return builder(
         name, nine_modules, min_size=32, reference=PAPER,
         auxiliary=functools.partial(auxiliary, pool_exactly=pool_exactly), auxiliary_weight=0.3,
-        options={"aux_heads": (aux_heads, "two auxiliary classifiers, which take part in training alone; each one's "
-                                          "loss weighs 0.3. They fix the image size.")},
+        options={"aux_heads": (
+            aux_heads, check_flag, "two auxiliary classifiers, which take part in the training of this very model alone, "
+            "not of one made of its layers; each one's loss weighs 0.3. They fix the image size.",
+        )},
         **design,
     )
 

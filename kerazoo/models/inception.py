@@ -5,13 +5,13 @@ https://arxiv.org/abs/1512.00567
 """
 import functools
 
-from kerazoo.models.builder import builder
+from kerazoo.models.builder import builder, check_flag
 
 PAPER = "Szegedy et al.: Rethinking the Inception Architecture, 2015, https://arxiv.org/abs/1512.00567"
 
 
 def inception(x, kit, *, pool_padding=1, aux_heads):
-    """Eleven Inception modules of three kinds, behind five convolutions; layers are numbered as in the authors' code."""
+    """Eleven Inception modules behind five convolutions; layers are numbered as in the authors' code."""
     conv = functools.partial(kit.conv_norm_act, padding="valid")
     average = functools.partial(kit.average_pool, size=3, stride=1, padding=pool_padding)
     x = conv(x, 32, 3, 2, name="stage1_conv")
@@ -33,9 +33,9 @@ def inception(x, kit, *, pool_padding=1, aux_heads):
     return x, taps
 
 
-def chain(x, kit, name, *steps, first=1):
+def chain(x, kit, name, *steps):
     """Convolutions in a row, (filters, size) or (filters, size, stride), called NAME1, NAME2, ..."""
-    for i, (filters, size, *stride) in enumerate(steps, first):
+    for i, (filters, size, *stride) in enumerate(steps, 1):
         x = kit.conv_norm_act(x, filters, size, *stride, name=f"{name}{i}", padding="valid" if stride else "same")
     return x
 
@@ -110,8 +110,10 @@ def variant(name, *, aux_heads, **design):
         name, inception, input_shape=(299, 299, 3), min_size=75, reference=PAPER,
         # The paper names no weight; this one is TF-Slim's, the authors' code.
         auxiliary=auxiliary, auxiliary_weight=0.4,
-        options={"aux_heads": (aux_heads, "the auxiliary classifier, which takes part in training alone; its loss "
-                                          "weighs 0.4.")},
+        options={"aux_heads": (
+            aux_heads, check_flag, "the auxiliary classifier, which takes part in the training of this very model alone, "
+            "not of one made of its layers; its loss weighs 0.4.",
+        )},
         **design,
     )
 

@@ -26,11 +26,11 @@ class Kit:
         initializer: for kernels, a name in `INITIALIZERS`.
         head_initializer: for the last dense layer's kernel.
         rate: of every dropout, 0 to 1.
-        late_padding: where a convolution halves the image, pad as TensorFlow's "same" does, one pixel more at the bottom
-            and on the right if the padding is odd, instead of both sides alike.
-        branches: number of residual branches. The last layer of each, its `closing` one, starts with 1 / branches of the
-            usual variance, so that the sum of all is of the order of one: else deep networks overflow float16 before
-            their norms have seen data (after Zhang et al. 2019, arXiv:1901.09321, and De and Smith 2020,
+        late_padding: where a convolution halves the image, pad as TensorFlow's "same" does, one pixel more at the
+            bottom and on the right if the padding is odd, instead of both sides alike.
+        branches: number of residual branches. The last layer of each, its `closing` one, starts with 1 / branches of
+            the usual variance, so that the sum of all is of the order of one: else deep networks overflow float16
+            before their norms have seen data (after Zhang et al. 2019, arXiv:1901.09321, and De and Smith 2020,
             arXiv:2002.10444).
     """
 
@@ -194,7 +194,7 @@ def check_fixed_size(x):
     if None in x.shape[1:]:
         raise ValueError(
             "This network ends in dense layers, which fix the image size; got an input_shape with None. "
-            "Give height and width, or use include_top=False, or, where auxiliary heads are the reason, aux_heads=False."
+            "Give height and width, or use include_top=False or, where auxiliary heads are the reason, aux_heads=False."
         )
 
 
@@ -213,6 +213,8 @@ INITIALIZERS = {
     "he": lambda share=1: keras.initializers.VarianceScaling(2.0 * share, "fan_in", "uniform"),
     # Glorot and Bengio 2010, which the authors of VGG recommend in their paper's last footnote on training.
     "glorot": keras.initializers.GlorotUniform,
+    # What the authors of EfficientNet draw their last layer from: within ±1 / sqrt(classes).
+    "fan_out": lambda: keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform"),
     # Krizhevsky et al. 2012, section 5.
     "normal_0.01": lambda: keras.initializers.RandomNormal(stddev=0.01),
     "lecun_1998": layers.LeCunUniform,

@@ -133,13 +133,16 @@ tf_resnet101_v2 = tf_v2("tf_resnet101_v2", depths=(3, 4, 23, 3))
 tf_resnet152_v2 = tf_v2("tf_resnet152_v2", depths=(3, 8, 36, 3))
 
 
-def bottlenecks(groups=1, width=64):
-    return functools.partial(bottleneck, groups=groups, width=width)
 
 
-wide_resnet50_2 = builder("wide_resnet50_2", resnet, block=bottlenecks(width=128), depths=(3, 4, 6, 3), reference=WIDE)
-wide_resnet101_2 = builder("wide_resnet101_2", resnet, block=bottlenecks(width=128), depths=(3, 4, 23, 3), reference=WIDE)
+def wide(name, reference, depths, groups=1, width=64):
+    block = functools.partial(bottleneck, groups=groups, width=width)
+    return builder(name, resnet, block=block, depths=depths, reference=reference)
 
-resnext50_32x4d = builder("resnext50_32x4d", resnet, block=bottlenecks(32, 4), depths=(3, 4, 6, 3), reference=NEXT)
-resnext101_32x8d = builder("resnext101_32x8d", resnet, block=bottlenecks(32, 8), depths=(3, 4, 23, 3), reference=NEXT)
-resnext101_64x4d = builder("resnext101_64x4d", resnet, block=bottlenecks(64, 4), depths=(3, 4, 23, 3), reference=NEXT)
+
+wide_resnet50_2 = wide("wide_resnet50_2", WIDE, (3, 4, 6, 3), width=128)
+wide_resnet101_2 = wide("wide_resnet101_2", WIDE, (3, 4, 23, 3), width=128)
+
+resnext50_32x4d = wide("resnext50_32x4d", NEXT, (3, 4, 6, 3), groups=32, width=4)
+resnext101_32x8d = wide("resnext101_32x8d", NEXT, (3, 4, 23, 3), groups=32, width=8)
+resnext101_64x4d = wide("resnext101_64x4d", NEXT, (3, 4, 23, 3), groups=64, width=4)

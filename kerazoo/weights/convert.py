@@ -1,15 +1,17 @@
 """From one library's weight file to another's."""
 import inspect
-import json
 import os
+import threading
 import types
 
 import numpy as np
 
 from kerazoo import registry
-from kerazoo.weights.layouts import is_pixels, load_weights, locate, save_weights
+from kerazoo.weights.about import options_to_build
+from kerazoo.weights.layouts import load_weights, save_weights
 from kerazoo.weights.matching import OWN, Match, Slot
 from kerazoo.weights.names import find_layouts
+from kerazoo.weights.published import is_pixels, recognize_published
 from kerazoo.weights.readers import WeightsError, read
 from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
 
@@ -29,7 +31,7 @@ def convert(file, model_name, to, output=None):
         output: the file to write; None: the model's name in the working directory. It is replaced if it exists.
 
     Returns:
-        The path of the file written.
+        (path of the file written, a line about it).
 
     Raises:
         ValueError: if the file does not fit the model, `to` is unknown, `output` has another ending or is `file`, or
@@ -38,7 +40,7 @@ def convert(file, model_name, to, output=None):
 
     Example:
         >>> convert("resnet18-f37072fd.pth", "resnet18", "safetensors")
-        'resnet18.safetensors'
+        ('resnet18.safetensors', 'resnet18.safetensors: resnet18, 1000 classes, 11,699,112 numbers, 46.8 MB')
     """
     if to not in ENDINGS:
         raise ValueError(f"to must be one of {', '.join(map(repr, ENDINGS))}; got {to!r}.")
@@ -48,7 +50,8 @@ def convert(file, model_name, to, output=None):
     arrays = read(file)
     if os.path.exists(output) and os.path.samefile(file, output):
         raise ValueError(f"{output} is the file to convert itself. Name another output.")
-    options = find_options(arrays, model_name, locate(file, model_name, None)[1])
+    options = find_options(arrays, model_name)
+    check_size(arrays, model_name, options)
     del arrays  # and with them the file's mapping
     model = registry.create_model(model_name, **options)
     load_weights(model, file)
@@ -58,22 +61,44 @@ def convert(file, model_name, to, output=None):
     else:
         save_weights(model, output)
     outputs = f"{options['classes']} classes" if options.get("include_top", True) else "without a head"
-    print(f"{output}: {model_name}, {outputs}, {model.count_params():,} numbers, "
-          f"{os.path.getsize(output) / 1e6:.1f} MB")
-    return output
+    return output, (f"{output}: {model_name}, {outputs}, {model.count_params():,} numbers, "
+                    f"{os.path.getsize(output) / 1e6:.1f} MB")
 
 
-def find_options(arrays, name, tag):
+def check_size(arrays, name, options):
+    """A file of a few bytes must not ask for a network of gigabytes: count its numbers before there is any."""
+    import keras
+
+    result = []
+
+    def count():
+        # In a stateless scope, variables have a shape and no memory. Leaving it would make them; its thread just ends.
+        keras.StatelessScope().__enter__()
+        try:
+            result.append(registry.create_model(name, **options).count_params())
+        except Exception as error:
+            result.append(error)
+
+    old = threading.stack_size(64 << 20)  # deep networks recurse
+    thread = threading.Thread(target=count)
+    thread.start()
+    threading.stack_size(old)
+    thread.join()
+    if isinstance(result[0], Exception):
+        raise result[0]
+    held = sum(array.size for array in arrays.values())
+    # Up to about the published size, loading can better say what does not fit.
+    if result[0] > 2 * max(held, registry.facts(name).parameters):
+        raise WeightsError(f"{arrays.path} holds {held:,} numbers, and the {name} that it asks for has {result[0]:,}. "
+                           "Fetch or save it anew.")
+
+
+def find_options(arrays, name):
     """The arguments of the builder that a file asks for."""
     builder = registry.get_builder(name)
     known = inspect.signature(builder).parameters
     if arrays.metadata.get("builder") == name:
-        try:
-            return {"classes": builder.classes, **{
-                key: value for key, value in json.loads(arrays.metadata["options"]).items() if key in known}}
-        except (KeyError, ValueError, AttributeError):
-            raise WeightsError(f"{arrays.path} does not say in JSON with which options {name} was built. "
-                               "Save it anew with kerazoo.save_weights.") from None
+        return options_to_build(arrays, name, known)
     layouts = [OWN, *find_layouts(name, "keras" if arrays.format == "keras" else "pytorch")]
     head, *firsts = (Slot(types.SimpleNamespace(name=layer), None, "kernel", 0) for layer in ("head", *FIRST))
     match, first = max(((Match(layout, [head, first], arrays), first) for layout in layouts for first in firsts),
@@ -94,6 +119,7 @@ def find_options(arrays, name, tag):
         options["aux_heads"] = bool(match.spare) and any(key.startswith(match.spare) for key in match.arrays)
     pixels = {key.split("/")[1]: np.ravel(array) for key, array in match.arrays.items()
               if is_pixels(match.layout, key)}
+    tag = match.layout.axes != "own" and recognize_published(arrays, name)
     if tag:
         options["preprocessing"] = tag.mean, tag.std
     elif {"mean", "variance"} <= set(pixels) and np.allclose(pixels["mean"], 0) and np.allclose(pixels["variance"], 1):

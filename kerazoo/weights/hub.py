@@ -21,7 +21,9 @@ def fetch(tag, *, offline=None, progress=None):
     """Return the file of published weights, downloaded unless it is in the cache.
 
     The cache is the folder `weights` in $KERAZOO_HOME, or in `~/.cache/kerazoo` ($XDG_CACHE_HOME/kerazoo). A file is
-    checked against its published digest every time, so one that was put there by hand is as good as a downloaded one.
+    checked against its digest every time: the published one; for a file of the Hub, the one that the Hub announced when
+    it was downloaded, which is noted beside it in `<file>.json`. A file of the Hub that was put there by hand, without
+    that note, is used unchecked.
 
     Args:
         tag: a `kerazoo.weights.tags.Tag`.
@@ -29,7 +31,7 @@ def fetch(tag, *, offline=None, progress=None):
         progress: whether to show a progress bar; None: if a person is at the terminal.
 
     Returns:
-        A `pathlib.Path` of a whole, checked file.
+        A `pathlib.Path` of a whole file.
 
     Raises:
         DownloadError: if the file is neither in the cache nor to be had, or cannot be written.
@@ -81,9 +83,16 @@ def is_offline():
 
 def expected(tag, path):
     """The digest that a file must have, as "sha256:0123abcd"; "" if none is known."""
-    # What the Hub announced when the file was downloaded.
-    record = record_of(path)
-    return tag.hash or (json.loads(record.read_text())["hash"] if tag.repo and record.is_file() else "")
+    return tag.hash or (recorded(record_of(path)) if tag.repo else "")
+
+
+def recorded(record):
+    """The digest that the Hub announced when a file was downloaded; "" without a record, or with a damaged one."""
+    try:
+        digest = json.loads(record.read_text())["hash"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return digest if isinstance(digest, str) and re.fullmatch("(sha256|md5):[0-9a-f]+", digest) else ""
 
 
 def record_of(path):
@@ -95,12 +104,16 @@ def mismatch(path, digest):
     if not digest:
         return ""
     algorithm, wanted = digest.split(":")
+    got = digest_of(path, algorithm)[:len(wanted)]
+    return "" if got == wanted else f"its {algorithm} is {got}, expected {wanted}"
+
+
+def digest_of(path, algorithm):
     hasher = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while chunk := file.read(transfer.CHUNK):
             hasher.update(chunk)
-    got = hasher.hexdigest()[:len(wanted)]
-    return "" if got == wanted else f"its {algorithm} is {got}, expected {wanted}"
+    return hasher.hexdigest()
 
 
 @contextlib.contextmanager

@@ -6,28 +6,45 @@ import collections
 import functools
 import json
 import os
-import re
 
 import numpy as np
 
 from kerazoo import registry
 from kerazoo.version import __version__
-from kerazoo.weights import transforms
+from kerazoo.weights import published, transforms
+from kerazoo.weights.about import check_author, check_traits, options_of, saved_options
 from kerazoo.weights.matching import HEADS, describe, find_slots, recognize
-from kerazoo.weights.readers import WeightsError, map_file, read
+from kerazoo.weights.readers import WeightsError, read
+
+__all__ = ["load_weights", "make_plan", "save_weights", "saved_options"]
+
 
 def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
     """Load weights into a model: published ones, or a file of kerazoo's, torchvision's, timm's or Keras's.
 
-    Every variable is set exactly once and every array used exactly once, or the model stays as it was. Biases of
-    convolutions in front of a batch norm, and another epsilon of it, are folded into its statistics. A model for
-    one-channel images gets the sum of the first kernel over its channels.
+    Every variable is set exactly once and every array used exactly once, or the model stays as it was, also where
+    loading is interrupted. Biases of convolutions in front of a batch norm, and another epsilon of it, are folded into
+    its statistics.
+
+    A model for one-channel images gets the sum of the first kernel over its channels. Its logits are those of the RGB
+    model for the same gray image where that normalizes with one mean and deviation; where it normalizes each channel by
+    its own, they differ by a few percent.
+
+    kerazoo's safetensors files say which activation, norm and normalization of pixels they are for, and a model with
+    others is refused. Other files do not. Those that Keras Applications and torchvision publish are known by their name
+    or content, and with them their pixels and that some have blue first. What cannot be known of other files, the user
+    must see to: the normalization of pixels (`preprocessing`), and blue first, of published weights that were saved
+    anew or trained further. Nor do timm's files tell networks apart that pad differently: its tf_efficientnet_b0 loads into
+    efficientnet_b0, and its own efficientnet_lite0, which pads symmetrically, into ours, which pads as its
+    tf_efficientnet_lite0 does.
+
+    A PyTorch file may be a checkpoint: then the first state dict under "state_dict", "model", "net", "state_dict_ema",
+    "model_ema" is taken, averaged (EMA) weights only where there are no others.
 
     Args:
         model: a model of kerazoo's.
         path_or_tag: "imagenet" or "imagenet/<tag>" (see `kerazoo.list_weights`); or the path of a file: `.safetensors`,
-            PyTorch's `.pth` or `.pt`, Keras's `.weights.h5` or `.h5`. A file with a name under which Keras
-            Applications or torchvision publish weights counts as those.
+            PyTorch's `.pth` or `.pt`, Keras's `.weights.h5` or `.h5`.
         architecture: the builder's name, such as "resnet18", of a model that does not bear it.
         fresh_head: leave the last dense layer as it is, and load the rest.
 
@@ -44,15 +61,26 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
         >>> kerazoo.load_weights(model, "resnet18.pth", fresh_head=True)
     """
     builder = find_builder(model, architecture)
-    path, tag = locate(path_or_tag, builder, model)
+    path, tag = published.locate(path_or_tag, builder, model, fresh_head)
     try:
         arrays = read(path)
         plan = make_plan(model, builder, arrays, tag, fresh_head)
     except WeightsError as error:
         raise WeightsError(f"The weights in {path} do not fit {model.name}: {error}") from None
-    empty = transforms.allocator()
-    for variable, make in plan:
-        variable.assign(make(empty))
+    assign_all(plan)
+
+
+def assign_all(plan):
+    """Assign everything, or nothing if memory runs out or somebody interrupts."""
+    empty, before = transforms.allocator(), []
+    try:
+        for variable, make in plan:
+            before.append((variable, transforms.snapshot(variable)))
+            variable.assign(make(empty))
+    except BaseException:
+        for variable, value in before:
+            variable.assign(value)
+        raise
 
 
 def find_builder(model, architecture):
@@ -60,44 +88,6 @@ def find_builder(model, architecture):
         return registry.check_name(architecture)
     origin = registry.origin(model)
     return origin and origin.name
-
-
-def locate(path_or_tag, builder, model):
-    """The file, and the tag if its weights are published ones."""
-    if not isinstance(path_or_tag, (str, os.PathLike)):
-        raise ValueError(f"weights must be 'imagenet', 'imagenet/<tag>' or the path of a file; got {path_or_tag!r}.")
-    from kerazoo.weights import hub, tags
-
-    path = os.fspath(path_or_tag)
-    if tags.is_tag(path):
-        if builder is None:
-            raise ValueError(f"Published weights are for one network, and which one {model.name} is, is not known. "
-                             "Name it, as in architecture='resnet18'.")
-        tag = tags.get_tag(builder, path)
-        return hub.fetch(tag), tag
-    # Keras Applications' files do not say whether their pixels are BGR; their names do. The same without the head.
-    name = os.path.basename(path).replace("_notop.h5", ".h5")
-    published = (tag for tag in tags.table().values() if tag.model == builder and tag.url)
-    return path, next((tag for tag in published if os.path.basename(tag.url) == name), None)
-
-
-def check_author(arrays, builder):
-    """Two networks may have equal names and shapes, and differ in a stride."""
-    author = arrays.metadata.get("builder") or author_of_h5(arrays)
-    if builder and author != builder and author in registry.table():
-        raise WeightsError(f"they were saved by {author}, whose layers are alike but not the same.")
-
-
-def author_of_h5(arrays):
-    """The name of the model that wrote a `.weights.h5`."""
-    if arrays.format == "keras":
-        import h5py
-
-        from kerazoo.weights.attributes import string_attribute
-
-        with h5py.File(arrays.path) as file:
-            if "vars" in file:
-                return string_attribute(map_file(arrays.path), h5py.h5o.get_info(file["vars"].id).addr, b"name")
 
 
 def make_plan(model, builder, arrays, tag, fresh_head):
@@ -110,6 +100,10 @@ def make_plan(model, builder, arrays, tag, fresh_head):
     match = recognize(builder, slots, arrays)
     if match.layout.axes == "own":
         check_author(arrays, builder)
+        if builder:
+            check_traits(arrays, model)
+    elif tag is None:
+        tag = published.recognize_published(arrays, builder, model)
     first = first_convolution(model)
     problems, used, plan = collections.defaultdict(list), collections.Counter(), {}
     for slot in slots:
@@ -142,10 +136,10 @@ def make_plan(model, builder, arrays, tag, fresh_head):
     fold(slots, match, plan, used, problems)
     problems["twice"] = [name for name, count in used.items() if count > 1]
     problems["surplus"] = [name for name in match.arrays if name not in used and not match.is_spare(name)
-                           and not is_pixels(match.layout, name)]
+                           and not published.is_pixels(match.layout, name)]
     if any(problems.values()):
         raise WeightsError(describe(problems, match, fresh_head))
-    check_pixels(model, match, tag)
+    published.check_pixels(model, match, arrays, tag)
     return list(plan.values())
 
 
@@ -175,41 +169,6 @@ def fold(slots, match, plan, used, problems):
             if (make(np.empty) + difference <= 0).any():
                 problems["epsilon"].append(f"{name}: {match.layout.epsilon:g} there, {norm.epsilon:g} here")
             plan[f"{name}/moving_variance"] = variable, functools.partial(transforms.add, make, difference)
-
-
-def is_pixels(layout, name):
-    """Keras Applications' EfficientNets normalize pixels by a layer with variables."""
-    return layout.axes == "keras" and re.match(r"normalization(_\d+)?/(mean|variance|count)$", name)
-
-
-def check_pixels(model, match, tag):
-    """The model must normalize pixels as the weights expect, unless with preprocessing=None its user does."""
-    layer = next((layer for layer in model.layers if layer.name == "normalize"), None)
-    if not hasattr(layer, "scale"):
-        return
-    std = 1 / (255 * np.atleast_1d(np.array(layer.scale, "float64")))
-    mean = -np.atleast_1d(np.array(layer.offset, "float64")) * std
-    wanted = [(tag.mean, [tag.std])] if tag else []
-    pixels = {name.split("/")[1]: match.arrays[name] for name in match.arrays if is_pixels(match.layout, name)}
-    if not tag and {"mean", "variance"} <= set(pixels):
-        variance = np.ravel(pixels["variance"])
-        # The published files hold the deviation in place of the variance: the code of the time divided by it.
-        wanted = [(np.ravel(pixels["mean"]), [np.sqrt(variance), variance])]
-    for their_mean, deviations in wanted:
-        if len(mean) == 1:
-            their_mean, deviations = np.mean(their_mean), [np.mean(each) for each in deviations]
-        if not (np.allclose(mean, their_mean, atol=1e-3) and any(np.allclose(std, each, atol=1e-3)
-                                                                 for each in deviations)):
-            argument = ", ".join(show(each) for each in (their_mean, deviations[0]))
-            raise WeightsError(
-                f"they are for pixels of mean and deviation {argument}, and the model was built for {show(mean)}, "
-                f"{show(std)}. Build it with preprocessing=({argument})."
-            )
-
-
-def show(numbers):
-    numbers = [float(f"{number:.6g}") for number in np.ravel(numbers)]
-    return str(tuple(numbers) if len(set(numbers)) > 1 else numbers[0])
 
 
 def save_weights(model, path):
@@ -242,15 +201,7 @@ def save_weights(model, path):
         origin = registry.origin(model)
         metadata = {"format": "kerazoo", "kerazoo": __version__}
         if origin:
-            options = {name: value for name, value in origin.options.items() if is_json(value)}
-            metadata |= {"builder": origin.name, "options": json.dumps(options)}
+            metadata |= {"builder": origin.name, "options": json.dumps(options_of(model, origin.options))}
         writers.write_safetensors(path, {slot.key: slot.variable for slot in find_slots(model)}, metadata)
     else:
         raise ValueError(f"The name of a weight file ends in .safetensors or .weights.h5; got {path!r}.")
-
-
-def is_json(value):
-    try:
-        return json.loads(json.dumps(value)) is not None or value is None
-    except (TypeError, ValueError):
-        return False

@@ -171,7 +171,8 @@ def describe(problems, match, fresh_head):
     if lacking and lacking <= set(AUXILIARY):
         remedy = " Build the model with aux_heads=False."
     elif not fresh_head and (problems["head"] or lacking & set(HEADS)):
-        remedy = " fresh_head=True leaves the model's head as it is and loads the rest."
+        remedy = (" kerazoo.load_weights(model, ..., fresh_head=True) leaves the model's head as it is and loads the "
+                  "rest.")
     source = "" if match.layout.axes == "own" else f" (read as {match.layout.source}'s)"
     return f"some of its arrays{source} are " + "; ".join(
         f"{text} ({len(problems[kind])}): {some(problems[kind])}" for kind, text in KINDS.items() if problems[kind]

@@ -4,7 +4,10 @@
 the authors' weights for `tf_efficientnet` and `efficientnet_lite`, of plain training where there are such, of
 AutoAugment for B6 and B7; Keras Applications' for the models that only it has.
 
-The table, tags.csv, is written by make_tags.py, which says where its figures come from.
+The table, tags.csv, is written by make_tags.py, which says where its figures come from. Revisions and digests of files
+on the Hugging Face Hub could not be pinned in it: the newest revision is taken, and checked against the SHA-256 that
+the Hub announces. The library huggingface_hub is not used: version 2.4.0 was measured to keep nothing of an interrupted
+download.
 """
 import csv
 import dataclasses
@@ -113,7 +116,8 @@ def get_tag(model, weights="imagenet"):
 
     Args:
         model: a name from `kerazoo.list_models`.
-        weights: "imagenet" for the default, or a name from `kerazoo.list_weights`, such as "imagenet/a1_in1k".
+        weights: "imagenet" for the default, or a name from `kerazoo.list_weights`, such as "imagenet/a1_in1k"; a string
+            or `os.PathLike`.
 
     Returns:
         A `Tag` with where the file is, its license, accuracy and how images are prepared for it.
@@ -126,6 +130,8 @@ def get_tag(model, weights="imagenet"):
         76.13
     """
     known = list_weights(model)
+    if isinstance(weights, os.PathLike):
+        weights = os.fspath(weights)
     if not known:
         has = nearest(model, {row.model for row in table().values()} & set(models()))
         raise ValueError(f"No weights are published for {model}{has} Build it with weights=None and train it, or load "

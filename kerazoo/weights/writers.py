@@ -13,6 +13,7 @@ import numpy as np
 
 from kerazoo import registry
 from kerazoo.weights import transforms
+from kerazoo.weights.about import named, traits
 from kerazoo.weights.matching import find_slots
 from kerazoo.weights.names import VARIABLES, find_layouts
 
@@ -132,6 +133,12 @@ def integer(number):
     return b"\x8a" + bytes([len(data)]) + data
 
 
+def published_traits(builder):
+    """What torchvision's networks are made of, which nobody can choose there."""
+    plain = builder.startswith(("alexnet", "vgg")) and not builder.endswith("_bn")
+    return {"norm": "none" if plain else "batch", "activation": "silu" if builder.startswith("eff") else "relu"}
+
+
 def to_torchvision(model):
     """A model's weights as torchvision's state dict, for `load_state_dict` of the model of the same name.
 
@@ -144,7 +151,7 @@ def to_torchvision(model):
         as the model must have been built.
 
     Raises:
-        ValueError: if torchvision has no such network.
+        ValueError: if torchvision has no such network, or has it with another norm or activation.
 
     Example:
         >>> state = to_torchvision(kerazoo.resnet18())
@@ -160,8 +167,11 @@ def to_torchvision(model):
         raise ValueError(f"torchvision has no network with the weights of {builder or model.name}." + (
             " Its EfficientNets pad symmetrically." if (builder or "").startswith(("tf_eff", "efficientnet_lite")) else
             ""))
-    if origin.options.get("norm") == "none" and not builder.startswith(("alexnet", "vgg")):
-        raise ValueError(f"torchvision's {builder} has batch norms, and the model was built with norm='none'.")
+    found = traits(model)
+    for part, theirs in published_traits(builder).items():
+        if found[part] not in (theirs, None):
+            raise ValueError(f"torchvision's {builder} has {part}={theirs!r}, the model {part}={named(found[part])}. "
+                             "Its weights would make another network there. Save them with kerazoo.save_weights.")
     slots = find_slots(model)
     names = layout.names(list(dict.fromkeys(slot.layer.name for slot in slots)))
     state = {}

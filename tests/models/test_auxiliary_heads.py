@@ -103,6 +103,14 @@ def test_a_model_trains_and_survives_saving(tmp_path):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_losses_that_only_mixing_forbids_are_allowed():
+    images, labels = data("googlenet")
+    model = build("googlenet")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(True, reduction="mean_with_sample_weight"))
+    assert np.isfinite(model.train_on_batch(images, labels)).all()
+    assert np.isfinite(model.evaluate(images, labels, verbose=0)).all()
+
+
 def test_softmax_on_request_reaches_the_heads():
     model = build("googlenet", classifier_activation="softmax")
     heads = keras.Model(model.input, [model.get_layer(head).output for head in ("head", "aux1_head", "aux2_head")])

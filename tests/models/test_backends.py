@@ -7,7 +7,8 @@ import pytest
 
 import kerazoo
 
-# (name, input shape, include_top): together they use every layer of the zoo. AlexNet goes without its dense layers,
+# (name, input shape, include_top): together they use every layer of the zoo but the
+# auxiliary heads; tests/parity tries one model of each family on each backend. AlexNet goes without its dense layers,
 # which weigh 200 MB and show nothing that the small ones do not.
 MODELS = (
     ("mlp", (8, 8, 3), True), ("lenet5_1998", (28, 28, 1), True), ("alexnet_2012", (67, 67, 3), False),
@@ -77,3 +78,22 @@ def test_models_agree_across_backends(backend, reference, run_python):
     for name, logits in expected.items():
         found = np.load(folder / f"{name}_logits.npy")
         np.testing.assert_allclose(found, logits, rtol=0, atol=1e-4 * np.abs(logits).max(), err_msg=name)
+
+
+HEADS = """
+import keras, kerazoo, numpy as np
+images, labels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype("uint8"), np.arange(4) % 3
+model = kerazoo.googlenet(input_shape=(32, 32, 3), classes=3)
+model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+before = model.get_layer("aux2_fc").get_weights()[0]
+model.train_on_batch(images, labels)
+assert not np.array_equal(before, model.get_layer("aux2_fc").get_weights()[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_auxiliary_heads_learn_on_every_backend(backend, run_python):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: pip install 'kerazoo[{backend}]'")
+    run_python(HEADS, backend=backend)

@@ -130,12 +130,13 @@ def test_convolutions_have_a_bias_exactly_where_no_norm_follows():
     assert biased(build("resnet20", norm="none")) == {True}
 
 
-@pytest.mark.parametrize("name", LIGHT)
-@pytest.mark.parametrize("channels", [1, 4])
-def test_gray_and_many_channel_images(name, channels):
-    shape = (*FAMILIES[name][:2], channels)
-    model = build(name, input_shape=shape, preprocessing="unit")
-    assert np.isfinite(model(images(shape))).all()
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gray_and_many_channel_images(name):
+    for channels, preprocessing in ((1, "imagenet"), (4, "unit")):
+        shape = (*FAMILIES[name][:2], channels)
+        top = name != "vgg11" and not name.startswith("alexnet")
+        model = build(name, input_shape=shape, preprocessing=preprocessing, include_top=top)
+        assert np.isfinite(model(images(shape))).all()
 
 
 @pytest.mark.parametrize("name", [
@@ -211,8 +212,9 @@ def test_the_deepest_networks_start_within_the_range_of_float16(name):
 
 
 @pytest.mark.parametrize("name", [
-    "lenet5_1998", "alexnet_2012", "resnet20", "resnet18", "tf_resnet50_v2", "googlenet", "inception_v3", "densenet40_12",
-    "efficientnet_b0", "efficientnet_lite0", "wide_resnet28_10",
+    "lenet5_1998", "alexnet_2012", "resnet20", "resnet18", "tf_resnet50_v2", "googlenet", "googlenet_bn",
+    "inception_v3", "densenet40_12", "densenet121", "efficientnet_b0", "efficientnet_lite0", "wide_resnet28_10",
+    "resnext50_32x4d", "resnet50_v1",
 ])
 def test_models_survive_saving_as_keras_files(name, tmp_path):
     model = build(name)
@@ -229,7 +231,9 @@ def test_weights_can_come_from_a_file(tmp_path):
     np.testing.assert_array_equal(trained(images((32, 32, 3))), again(images((32, 32, 3))))
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", [
+    *KINDS, "googlenet_bn", "densenet121", "tf_resnet50_v2", "resnext50_32x4d", "wide_resnet28_10",
+])
 def test_every_trainable_variable_gets_a_gradient(name):
     import tensorflow as tf
 
@@ -305,6 +309,32 @@ def test_bad_arguments_are_answered_in_words(options, message):
 def test_a_weight_file_that_is_not_there_is_named():
     with pytest.raises(FileNotFoundError, match="There is no weight file nowhere.weights.h5"):
         kerazoo.resnet18(input_shape=(32, 32, 3), weights="nowhere.weights.h5")
+
+
+OWN_BAD = {
+    "aux_heads": ("googlenet", "no", "aux_heads must be True or False; got 'no'"),
+    "stochastic_depth": ("efficientnet_b0", 2, "stochastic_depth must be a rate from 0 to below 1; got 2"),
+    "no stochastic_depth": ("efficientnet_b0", None, "stochastic_depth must be a rate from 0 to below 1; got None"),
+    "block_dropout": ("wide_resnet28_10", 3, "block_dropout must be a rate from 0 to below 1; got 3"),
+    "units": ("mlp", "many", "units must be a positive integer or a list of them.*got 'many'"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "message"), OWN_BAD.values(), ids=OWN_BAD)
+def test_bad_arguments_of_one_family_are_answered_in_words(name, value, message):
+    with pytest.raises(ValueError, match=message):
+        build(name, **{OWN[name][0]: value})
+
+
+def test_stochastic_depth_grows_from_none_to_its_rate_and_drops_whole_images():
+    model = build("efficientnet_b0", stochastic_depth=0.5)
+    drops = [layer for layer in model.layers if layer.name.endswith("_drop")]
+    rates = [layer.rate for layer in drops]
+    # Sixteen blocks, nine of which add their input; the last of these is the fifteenth.
+    assert len(rates) == 9 and rates == sorted(rates) and rates[-1] == pytest.approx(0.5 * 14 / 16)
+    kept = np.asarray(drops[-1](np.ones((64, 2, 2, 3), "float32"), training=True))
+    assert {tuple(np.unique(image)) for image in kept} == {(0.0,), (np.float32(1 / (1 - rates[-1])),)}
+    assert not any(layer.name.endswith("_drop") for layer in build("efficientnet_b0", stochastic_depth=0).layers)
 
 
 def test_an_unknown_argument_is_named():

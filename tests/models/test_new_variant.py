@@ -33,6 +33,8 @@ def test_it_is_built_listed_counted_saved_and_taken_apart_like_any_other(resnet2
 
     small = kerazoo.create_model("resnet26", input_shape=(32, 32, 3), classes=3)
     kerazoo.save_weights(small, tmp_path / "resnet26.safetensors")
-    again = kerazoo.create_model("resnet26", input_shape=(32, 32, 3), classes=3, weights=tmp_path / "resnet26.safetensors")
+    again = kerazoo.create_model(
+        "resnet26", input_shape=(32, 32, 3), classes=3, weights=tmp_path / "resnet26.safetensors"
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype="uint8")
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(again(pixels)), keras.ops.convert_to_numpy(small(pixels)))

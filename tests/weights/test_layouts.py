@@ -1,4 +1,6 @@
 """From a file's arrays to a model's variables: everything fits, or nothing happens."""
+import dataclasses
+import hashlib
 import json
 
 import keras
@@ -7,7 +9,7 @@ import numpy as np
 import pytest
 
 import kerazoo
-from kerazoo.weights import hub, layouts, tags
+from kerazoo.weights import hub, layouts, published, tags
 from kerazoo.weights.names import LAYOUTS
 from kerazoo.weights.readers import WeightsError, read
 from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
@@ -135,7 +137,7 @@ def test_a_head_of_another_size_is_left_alone_on_request_only(donor, state, writ
     model, path = build(classes=5), write(state)
     before = values(model)
     with pytest.raises(WeightsError, match=r"are of the head and of another size \(2\): fc.weight \(3, 512\) for "
-                                           r"head/kernel \(512, 5\).* fresh_head=True leaves the model's head"):
+                                           r"head/kernel \(512, 5\).* kerazoo.load_weights\(model, ..., fresh_head=True\) leaves"):
         kerazoo.load_weights(model, path)
     kerazoo.load_weights(model, path, fresh_head=True)
     after, theirs = values(model), values(donor)
@@ -151,7 +153,7 @@ def test_a_fresh_head_excuses_nothing_else(state, write):
 
 def test_a_file_without_a_head_fits_with_a_fresh_one(donor, state, write):
     del state["fc.weight"], state["fc.bias"]
-    with pytest.raises(WeightsError, match=r"missing in the file \(2\): fc.weight, fc.bias. fresh_head=True leaves"):
+    with pytest.raises(WeightsError, match=r"missing in the file \(2\): fc.weight, fc.bias. kerazoo.load_weights"):
         kerazoo.load_weights(build(), write(state))
     model = build()
     kerazoo.load_weights(model, write(state), fresh_head=True)
@@ -275,8 +277,30 @@ def test_a_model_from_a_file_under_another_name_asks_which_it_is(donor, state, w
         kerazoo.load_weights(model, "imagenet")
 
 
-def test_published_weights_want_the_normalization_that_they_were_trained_with(state, write, monkeypatch):
-    monkeypatch.setattr(hub, "fetch", lambda tag: write(state))
+@pytest.fixture
+def publish(write, monkeypatch):
+    """Take a state dict for the published file."""
+
+    def publish(state, name="resnet18", **changes):
+        tag = dataclasses.replace(tags.get_tag(name), classes=3, **changes)
+        monkeypatch.setattr(hub, "fetch", lambda tag: write(state))
+        monkeypatch.setattr(tags, "get_tag", lambda name, weights: tag)
+
+    return publish
+
+
+def test_published_weights_for_other_classes_are_not_downloaded(state, publish, monkeypatch):
+    publish(state)
+    kerazoo.load_weights(build(classes=5), "imagenet", fresh_head=True)
+    kerazoo.load_weights(build(include_top=False), "imagenet")
+    monkeypatch.setattr(hub, "fetch", lambda tag: pytest.fail("downloaded"))
+    with pytest.raises(WeightsError, match=r"imagenet/tv_in1k of resnet18 are for 3 classes, and resnet18 has 5. "
+                                           r"kerazoo.load_weights\(model, ..., fresh_head=True\) leaves"):
+        kerazoo.load_weights(build(classes=5), "imagenet")
+
+
+def test_published_weights_want_the_normalization_that_they_were_trained_with(state, publish):
+    publish(state)
     kerazoo.load_weights(build(), "imagenet")
     with pytest.raises(WeightsError, match=r"pixels of mean and deviation \(0.485, 0.456, 0.406\), \(0.229, .* built "
                                            r"for 0.0, 1.0. Build it with preprocessing=\(\(0.485, 0.456, 0.406\), \("):
@@ -287,17 +311,130 @@ def test_published_weights_want_the_normalization_that_they_were_trained_with(st
     kerazoo.load_weights(gray, "imagenet")
 
 
-def test_kernels_for_blue_first_are_turned_round(donor, state, write, monkeypatch):
-    import dataclasses
-
-    tag = dataclasses.replace(tags.get_tag("resnet18"), bgr=True)
-    monkeypatch.setattr(hub, "fetch", lambda tag: write(state))
-    monkeypatch.setattr(tags, "get_tag", lambda name, weights: tag)
+def test_kernels_for_blue_first_are_turned_round(donor, state, publish):
+    publish(state, bgr=True)
     model = build()
     kerazoo.load_weights(model, "imagenet")
     np.testing.assert_array_equal(model.get_layer("stem_conv").kernel,
                                   np.array(donor.get_layer("stem_conv").kernel)[:, :, ::-1])
     assert_equal(model, donor, but=("stem_conv",))
+
+
+def digest(path, algorithm):
+    return f"{algorithm}:{hashlib.new(algorithm, path.read_bytes()).hexdigest()}"
+
+
+@pytest.mark.parametrize("without_head", [False, True])
+def test_a_renamed_published_file_is_known_by_its_content(without_head, tmp_path, monkeypatch):
+    network = keras.applications.ResNet50(weights=None, input_shape=SHAPE, include_top=not without_head)
+    path = tmp_path / "renamed.h5"
+    network.save_weights(tmp_path / "theirs.weights.h5")
+    legacy(network, path)
+    tag = tags.get_tag("resnet50_v1")
+    options = {"input_shape": SHAPE, "include_top": not without_head}
+    kernel = np.array(network.get_layer("conv1_conv").kernel)
+    for known, turned in ((False, False), (True, True)):
+        if known and without_head:
+            monkeypatch.setitem(published.WITHOUT_HEAD, tag.hash, digest(path, "md5"))
+        elif known:
+            changed = dataclasses.replace(tag, hash=digest(path, "md5"))
+            monkeypatch.setattr(tags, "table", lambda: {(tag.model, tag.tag): changed})
+        model = kerazoo.resnet50_v1(**options, preprocessing=(tag.mean, tag.std))
+        kerazoo.load_weights(model, path)
+        found = np.array(model.get_layer("stem_conv").kernel)
+        np.testing.assert_array_equal(found, kernel[:, :, ::-1] if turned else kernel)
+    with pytest.raises(WeightsError, match=r"pixels of mean and deviation .* Build it with preprocessing="):
+        kerazoo.load_weights(kerazoo.resnet50_v1(**options), path)
+
+
+def legacy(network, path):
+    """Write the HDF5 file of Keras 2, as published files are."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        layers = [layer for layer in network.layers if layer.weights]
+        file.attrs["layer_names"] = [layer.name.encode() for layer in layers]
+        for layer in layers:
+            names = [f"{layer.name}/{variable.name}:0" for variable in layer.weights]
+            group = file.create_group(layer.name)
+            group.attrs["weight_names"] = [name.encode() for name in names]
+            for name, variable in zip(names, layer.weights):
+                group[name] = np.array(variable)
+
+
+def test_a_renamed_file_for_other_pixels_is_known_by_its_size_and_content(donor, write, state, monkeypatch):
+    path = write(state)
+    tag = dataclasses.replace(
+        tags.get_tag("resnet18"), mean=(0.5,) * 3, std=(0.5,) * 3, hash=digest(path, "sha256")[:15],
+        megabytes=round(path.stat().st_size / 1e6, 1))
+    kerazoo.load_weights(build(), path)
+    monkeypatch.setattr(tags, "table", lambda: {(tag.model, tag.tag): tag})
+    with pytest.raises(WeightsError, match=r"mean and deviation 0.5, 0.5, .* Build it with preprocessing=\(0.5, 0.5\)"):
+        kerazoo.load_weights(build(), path)
+    kerazoo.load_weights(build(preprocessing=(0.5, 0.5)), path)
+    # A file of another size is not read twice.
+    monkeypatch.setattr(tags, "table", lambda: {(tag.model, tag.tag): dataclasses.replace(tag, megabytes=1.0)})
+    monkeypatch.setattr(hub, "digest_of", lambda *arguments: pytest.fail("read"))
+    kerazoo.load_weights(build(), path)
+
+
+def test_published_files_that_differ_in_pixels_alone_are_all_known():
+    """Every such file has a digest, and those of Keras Applications have another without the head."""
+    halves = [tag for tag in tags.table().values() if tag.url and (tag.bgr or tag.mean == (0.5,) * 3)]
+    assert len(halves) == 11 and all(tag.hash for tag in halves)
+    assert {tag.hash for tag in halves if tag.layout == "keras_applications"} == set(published.WITHOUT_HEAD)
+
+
+class Stop(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, Stop])
+@pytest.mark.parametrize("last", [0, 1, 30, 61])
+def test_an_exception_while_assigning_leaves_the_model_as_it_was(error, last, state, write, monkeypatch):
+    model = build()
+    before, assign, done = values(model), keras.Variable.assign, []
+
+    def spoiled(variable, value):
+        # Once: what restores the old values may go on.
+        if len(done) == last:
+            done.append(variable)
+            raise error
+        done.append(variable)
+        return assign(variable, value)
+
+    monkeypatch.setattr(type(model.variables[0]), "assign", spoiled)
+    with pytest.raises(error):
+        kerazoo.load_weights(model, write(state))
+    after = values(model)
+    assert len(done) >= last + 1 and all(before[name].tobytes() == after[name].tobytes() for name in before)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_go_back_too(backend, run_python, tmp_path):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    kerazoo.save_weights(randomize(build("resnet20")), tmp_path / "model.safetensors")
+    code = """
+import sys, numpy as np, keras, kerazoo
+from kerazoo.weights import transforms
+model = kerazoo.resnet20(classes=3, input_shape=(32, 32, 3))
+values = lambda: [np.array(keras.ops.convert_to_numpy(weight)) for weight in model.weights]
+before, calls, make = values(), [], transforms.make_value
+def spoiled(*arguments):
+    calls.append(len(calls))
+    if len(calls) == 50:
+        raise KeyboardInterrupt
+    return make(*arguments)
+transforms.make_value = spoiled
+try:
+    kerazoo.load_weights(model, sys.argv[1])
+except KeyboardInterrupt:
+    print(all(np.array_equal(old, new) for old, new in zip(before, values())))
+transforms.make_value = make
+kerazoo.load_weights(model, sys.argv[1])
+print(all(np.array_equal(old, new) for old, new in zip(before, values())))
+"""
+    assert run_python(code, tmp_path / "model.safetensors", backend=backend).stdout.split() == ["True", "False"]
 
 
 @pytest.mark.parametrize("bad", [3, None, ["weights.pth"]])
