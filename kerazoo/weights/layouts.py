@@ -34,8 +34,8 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
     others is refused. Other files do not. Those that Keras Applications and torchvision publish are known by their name
     or content, and with them their pixels and that some have blue first. What cannot be known of other files, the user
     must see to: the normalization of pixels (`preprocessing`), and blue first, of published weights that were saved
-    anew or trained further. Nor do timm's files tell networks apart that pad differently: its tf_efficientnet_b0 loads into
-    efficientnet_b0, and its own efficientnet_lite0, which pads symmetrically, into ours, which pads as its
+    anew or trained further. Nor do timm's files tell networks apart that pad differently: its tf_efficientnet_b0 loads
+    into efficientnet_b0, and its own efficientnet_lite0, which pads symmetrically, into ours, which pads as its
     tf_efficientnet_lite0 does.
 
     A PyTorch file may be a checkpoint: then the first state dict under "state_dict", "model", "net", "state_dict_ema",
@@ -97,11 +97,11 @@ def make_plan(model, builder, arrays, tag, fresh_head):
         [(variable, ``make(empty) -> value``)]; `empty` gives new arrays as `np.empty` does.
     """
     slots = find_slots(model)
+    if builder and arrays.metadata.get("builder") == builder:
+        check_traits(arrays, model)
     match = recognize(builder, slots, arrays)
     if match.layout.axes == "own":
         check_author(arrays, builder)
-        if builder:
-            check_traits(arrays, model)
     elif tag is None:
         tag = published.recognize_published(arrays, builder, model)
     first = first_convolution(model)

@@ -125,11 +125,16 @@ def make_value(array, dtype, shape, flat, empty):
 
 
 def snapshot(variable):
-    """The value that a variable has now, to put back later. Where assigning makes a new array, the old one is kept."""
+    """The value that a variable has now, to put back later."""
     import keras
 
-    value = keras.ops.convert_to_tensor(variable)
-    return value.clone() if keras.config.backend() == "torch" else value
+    match keras.config.backend():
+        case "tensorflow":
+            # No copy: assigning gives the variable a new buffer, and this tensor keeps the old one.
+            return variable.value.value()
+        case "jax":
+            return variable.value
+    return keras.ops.copy(keras.ops.stop_gradient(variable.value))
 
 
 def first_kernel(make, is_gray, is_bgr, empty):

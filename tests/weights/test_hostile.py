@@ -5,12 +5,15 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 import kerazoo
+from kerazoo.weights import writers
 
 HERE = pathlib.Path(__file__).parent
 FLIPS = 400
@@ -24,6 +27,7 @@ def neighbor(name):
 
 
 CASES = neighbor("hostile").CASES
+c = neighbor("crafted")
 # What the messages on some cases say, with groups of the case's name.
 REASONS = {
     r"pickle: (\w+(?:\.\w+)+)": r"names '\1'",
@@ -114,6 +118,74 @@ def test_a_model_stays_as_it_was(files):
             kerazoo.load_weights(model, files / str(index))
         for weight, old in zip(model.get_weights(), before):
             np.testing.assert_array_equal(weight, old, err_msg=name)
+
+
+# Well-formed files of a ResNet-18 as torchvision names it, all but for this.
+ALL_BUT = {
+    "NaN in a kernel": lambda s: s["layer4.1.conv2.weight"].__setitem__((5, 5, 1, 1), np.nan),
+    "NaN in the last array": lambda s: s["fc.bias"].__setitem__(-1, np.nan),
+    "infinite variances": lambda s: s["bn1.running_var"].fill(np.inf),
+    "NaN in bfloat16": lambda s: s.update({"bn1.bias": np.full(64, np.nan, ml_dtypes.bfloat16)}),
+    "numbers too large for float32": lambda s: s.update({"conv1.weight": np.full((64, 3, 7, 7), 1e300)}),
+    "integers": lambda s: s.update({"bn1.weight": np.ones(64, "int64")}),
+    "integers of a kernel": lambda s: s.update({"conv1.weight": np.ones((64, 3, 7, 7), "int64")}),
+    "an array of no axes": lambda s: s.update({"bn1.weight": np.ones((), "f4")}),
+    "a kernel of no axes": lambda s: s.update({"conv1.weight": np.ones((), "f4")}),
+    "a kernel of one axis": lambda s: s.update({"conv1.weight": s["conv1.weight"].ravel()}),
+    "a kernel of eight axes": lambda s: s.update({"conv1.weight": s["conv1.weight"].reshape(1, 1, 1, 64, 1, 3, 7, 7)}),
+    "a kernel of no numbers": lambda s: s.update({"conv1.weight": np.ones((64, 3, 0, 7), "f4")}),
+    "a kernel turned": lambda s: s.update({"conv1.weight": np.ascontiguousarray(s["conv1.weight"].T)}),
+    "a kernel of another size": lambda s: s.update({"conv1.weight": np.ones((64, 3, 3, 3), "f4")}),
+    "a norm of another size": lambda s: s.update({"bn1.running_mean": np.zeros(63, "f4")}),
+    "a head that billions of inputs have": lambda s: s.update({"fc.weight": np.ones((1 << 39, 0), "f4")}),
+    "a missing kernel": lambda s: s.pop("layer1.0.conv1.weight"),
+    "a missing variance": lambda s: s.pop("layer4.1.bn2.running_var"),
+    "an array too many": lambda s: s.update({"layer1.2.conv1.weight": np.ones((64, 64, 3, 3), "f4")}),
+    "a norm with a second bias": lambda s: s.update({"layer1.0.bn1.bias.bias": np.ones(64, "f4")}),
+    "a bias that does not fit its norm": lambda s: s.update({"conv1.bias": np.ones(63, "f4")}),
+    "a bias in front of a norm that is not finite": lambda s: s.update({"conv1.bias": np.full(64, np.nan, "f4")}),
+    "half of it under another name": lambda s: [s.update({f"ema.{name}": s.pop(name)}) for name in list(s)[60:]],
+    "all names again in capitals": lambda s: s.update({name.upper(): array for name, array in list(s.items())}),
+    "Keras Applications' names for some": lambda s: s.update({"conv1_conv/kernel": s.pop("conv1.weight")}),
+    "ten thousand arrays too many": lambda s: s.update({f"x{i}": np.ones(1, "f4") for i in range(10_000)}),
+}
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return kerazoo.resnet18(input_shape=(32, 32, 3), classes=3)
+
+
+@pytest.mark.parametrize("write", [writers.write_safetensors, writers.write_pytorch])
+@pytest.mark.parametrize("spoil", ALL_BUT.values(), ids=ALL_BUT)
+def test_a_model_stays_as_it_was_where_a_file_fits_nearly(spoil, write, resnet, tmp_path):
+    before = [weight.copy() for weight in resnet.get_weights()]
+    state = writers.to_torchvision(resnet)
+    # Other numbers, of which none must arrive.
+    state = {name: array if name.endswith("tracked") else array + np.float32(0.5) for name, array in state.items()}
+    spoil(state)
+    write(tmp_path / "weights", state)
+    start = time.perf_counter()
+    with pytest.raises(kerazoo.weights.WeightsError, match="do not fit resnet18: ") as caught:
+        kerazoo.load_weights(resnet, tmp_path / "weights")
+    assert time.perf_counter() - start < 2
+    assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
+    for weight, old in zip(resnet.get_weights(), before):
+        assert weight.tobytes() == old.tobytes()
+
+
+def test_two_names_for_one_tensor_are_one_too_many(resnet, tmp_path):
+    before = [weight.copy() for weight in resnet.get_weights()]
+    tensors, storages = {}, {}
+    for i, (name, array) in enumerate(writers.to_torchvision(resnet).items()):
+        strides = [stride // array.itemsize for stride in array.strides]
+        tensors[name] = "Float" if array.dtype == "float32" else "Long", str(i), array.size, 0, array.shape, strides
+        storages[str(i)] = (array + array.dtype.type(1)).tobytes()
+    tensors["conv1.again.weight"] = tensors["conv1.weight"]
+    c.torch_zip(tmp_path / "weights.pth", c.pickle(c.state(tensors)), storages)
+    with pytest.raises(kerazoo.weights.WeightsError, match=r"belonging to no layer \(1\): conv1.again.weight"):
+        kerazoo.load_weights(resnet, tmp_path / "weights.pth")
+    assert all(weight.tobytes() == old.tobytes() for weight, old in zip(resnet.get_weights(), before))
 
 
 def test_nothing_is_written_anywhere(reports):

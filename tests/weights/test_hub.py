@@ -96,6 +96,22 @@ def test_a_wrong_file_is_tried_once_more_and_deleted(server, tag):
     assert len(server.gets) == 2 and leftovers(tag) == []
 
 
+@pytest.mark.parametrize("record", ["", "{", "[]", "{}", '{"hash": 7}', '{"hash": "abc"}', "[" * 100_000, b"\xff\xfe"])
+def test_a_damaged_record_is_none(record, server, make_tag):
+    tag = make_tag(hub=True)
+    fetch(tag)
+    note = location(tag).with_name("model.safetensors.json")
+    note.write_bytes(record if isinstance(record, bytes) else record.encode())
+    assert fetch(tag) == location(tag) and len(server.gets) == 1
+
+
+def test_what_was_put_there_by_hand_needs_no_record(server, make_tag):
+    tag = make_tag(hub=True)
+    location(tag).parent.mkdir(parents=True)
+    location(tag).write_bytes(b"mine")
+    assert fetch(tag).read_bytes() == b"mine" and not server.requests
+
+
 def test_md5_is_checked_too(server, make_tag):
     tag = make_tag(hash="md5:" + hashlib.md5(server.content).hexdigest())
     assert fetch(tag).read_bytes() == server.content

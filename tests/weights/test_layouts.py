@@ -10,6 +10,7 @@ import pytest
 
 import kerazoo
 from kerazoo.weights import hub, layouts, published, tags
+from kerazoo.weights.layouts import saved_options
 from kerazoo.weights.names import LAYOUTS
 from kerazoo.weights.readers import WeightsError, read
 from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
@@ -136,8 +137,8 @@ def test_weights_of_another_network_are_refused(name, message, donor, write):
 def test_a_head_of_another_size_is_left_alone_on_request_only(donor, state, write):
     model, path = build(classes=5), write(state)
     before = values(model)
-    with pytest.raises(WeightsError, match=r"are of the head and of another size \(2\): fc.weight \(3, 512\) for "
-                                           r"head/kernel \(512, 5\).* kerazoo.load_weights\(model, ..., fresh_head=True\) leaves"):
+    with pytest.raises(WeightsError, match=r"are of the head and of another size \(2\): fc.weight \(3, 512\) for head/k"
+                                           r"ernel \(512, 5\).* kerazoo.load_weights\(model, ..., fresh_head=True\) "):
         kerazoo.load_weights(model, path)
     kerazoo.load_weights(model, path, fresh_head=True)
     after, theirs = values(model), values(donor)
@@ -251,7 +252,105 @@ def test_a_file_of_ours_says_who_wrote_it(tmp_path):
     options = json.loads(metadata["options"])
     assert metadata["builder"] == "resnet20" and metadata["kerazoo"] == kerazoo.__version__
     assert options["classes"] == 3 and options["dropout"] == 0.25 and options["input_shape"] == list(SHAPE)
-    assert "activation" not in options  # a class, which JSON cannot hold
+    assert options["activation"]["class_name"] == "PReLU" and options["norm"] == "batch"
+
+
+@pytest.mark.parametrize(("given", "mean", "std"), [
+    ("unit", [0] * 3, [1] * 3), ((np.array([0.5, 0.4, 0.3]), np.float32(0.25)), [0.5, 0.4, 0.3], [0.25] * 3),
+    ((127 / 255, 128 / 255), [127 / 255] * 3, [128 / 255] * 3), (None, None, None),
+])
+def test_a_file_of_ours_says_how_pixels_are_normalized(given, mean, std, tmp_path):
+    kerazoo.save_weights(build("resnet20", preprocessing=given), tmp_path / "model.safetensors")
+    found = saved_options(tmp_path / "model.safetensors")["preprocessing"]
+    if mean is None:
+        assert found is None
+    else:
+        assert type(found) is list and found[0] == pytest.approx(mean, abs=1e-8) and found[1] == pytest.approx(std)
+
+
+def test_a_model_from_a_keras_file_says_what_it_is_made_of(tmp_path):
+    build("resnet20", activation="gelu", preprocessing="unit").save(tmp_path / "model.keras")
+    kerazoo.save_weights(kerazoo.load_model(tmp_path / "model.keras"), tmp_path / "model.safetensors")
+    assert saved_options(tmp_path / "model.safetensors") == {
+        "activation": "gelu", "norm": "batch", "preprocessing": [[0.0] * 3, [1.0] * 3]}
+
+
+def my_activation(x):
+    return x
+
+
+ACTIVATIONS = {
+    "a name": ("gelu", "gelu"), "another name": ("swish", "silu"), "Keras's function": (keras.activations.elu, "elu"),
+    "a function of one's own": (my_activation, "unknown"), "none": (None, "relu"),
+}
+
+
+@pytest.mark.parametrize(("given", "said"), ACTIVATIONS.values(), ids=ACTIVATIONS)
+def test_a_file_of_ours_names_the_activation(given, said, tmp_path):
+    model = build("resnet20", activation=given, classifier_activation=given)
+    kerazoo.save_weights(model, tmp_path / "model.safetensors")
+    options = saved_options(tmp_path / "model.safetensors")
+    assert options["activation"] == said and (given is None or options["classifier_activation"] in (given, said))
+    kerazoo.load_weights(build("resnet20", activation=given), tmp_path / "model.safetensors")
+
+
+OTHERS = {
+    "activation": (
+        dict(activation="gelu"), {}, "activation='gelu', and this one has activation='relu'. Build it with activ"),
+    "a layer": (dict(activation=keras.layers.LeakyReLU), {}, "=a layer LeakyReLU, and .* Build it with the same"),
+    "a layer's number": (dict(activation=keras.layers.LeakyReLU(0.1)), dict(activation=keras.layers.LeakyReLU(0.2)),
+                         "activation=a layer LeakyReLU"),
+    "a function": (dict(activation=my_activation), {}, "activation=something that has no name in Keras"),
+    "group": (
+        dict(norm="group"), dict(norm="layer"), "norm='group', and this one has norm='layer'. Build it with norm"),
+    "no norm": (dict(norm="none"), {}, "norm='none', and this one has norm='batch'. Build it with norm='none'"),
+    "pixels": (
+        dict(preprocessing="unit"), {}, r"mean and deviation 0.0, 1.0, .* Build it with preprocessing=\(0.0, 1.0\)"),
+    "pixels as they come": (dict(preprocessing=None), {}, "pixels as they come.* Build it with preprocessing=None"),
+}
+
+
+@pytest.mark.parametrize(("theirs", "ours", "message"), OTHERS.values(), ids=OTHERS)
+def test_a_file_of_ours_is_for_models_of_the_same_parts(theirs, ours, message, tmp_path):
+    kerazoo.save_weights(build("resnet20", **theirs), tmp_path / "model.safetensors")
+    model = build("resnet20", **ours)
+    before = values(model)
+    with pytest.raises(WeightsError, match=f"do not fit resnet20: .*{message}"):
+        kerazoo.load_weights(model, tmp_path / "model.safetensors")
+    assert all(np.array_equal(before[name], value) for name, value in values(model).items())
+    kerazoo.load_weights(build("resnet20", **theirs), tmp_path / "model.safetensors")
+
+
+def test_other_ways_to_say_the_same_are_the_same(tmp_path):
+    kerazoo.save_weights(build("resnet20"), tmp_path / "model.safetensors")
+    mean, std = saved_options(tmp_path / "model.safetensors")["preprocessing"]
+    for options in (dict(activation="relu", norm="batch"), dict(activation=keras.activations.relu),
+                    dict(preprocessing=(mean, std)), dict(preprocessing=None), dict(dropout=0.5)):
+        kerazoo.load_weights(build("resnet20", **options), tmp_path / "model.safetensors")
+    gray = build("resnet20", input_shape=(32, 32, 1))
+    kerazoo.load_weights(gray, tmp_path / "model.safetensors")
+
+
+NO_OPTIONS = {
+    "no JSON": "{", "a list": "[]", "deep": "[" * 5000 + "]" * 5000, "NaN": '{"preprocessing": [[NaN], [1]]}',
+    "long": '{"norm": "' + "a" * 200_000 + '"}', "no deviation": '{"preprocessing": [[0.5], [0]]}',
+    "a huge number": '{"preprocessing": [[1%s], [1]]}' % ("0" * 400), "another length": '{"preprocessing": [[0], []]}',
+    "an object": '{"preprocessing": {"class_name": "x"}, "weights": "/etc/passwd"}',
+}
+
+
+@pytest.mark.parametrize("options", NO_OPTIONS.values(), ids=NO_OPTIONS)
+def test_what_a_file_says_is_left_out_where_it_makes_no_sense(options, tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {"a": np.ones(1)}, {"format": "kerazoo", "builder": "resnet20", "options": options})
+    assert saved_options(path) == {}
+
+
+def test_only_files_of_ours_have_options(state, write, tmp_path):
+    write_safetensors(tmp_path / "theirs.safetensors", state, {"format": "pt", "options": '{"classes": 3}'})
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "theirs.safetensors").read_bytes()[:1000])
+    for path in (write(state), tmp_path / "theirs.safetensors", tmp_path / "cut.safetensors", tmp_path, "nowhere"):
+        assert saved_options(path) is None
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "weights.h5"])
@@ -396,7 +495,7 @@ def test_an_exception_while_assigning_leaves_the_model_as_it_was(error, last, st
     before, assign, done = values(model), keras.Variable.assign, []
 
     def spoiled(variable, value):
-        # Once: what restores the old values may go on.
+        # Once: what puts the old values back goes on.
         if len(done) == last:
             done.append(variable)
             raise error

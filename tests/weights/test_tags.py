@@ -136,6 +136,11 @@ def test_published_weights_are_told_from_files(tmp_path, monkeypatch):
     assert is_tag("imagenet/tv_in1k") and not is_tag("imagenet/mine")
 
 
+def test_a_tag_may_be_a_path():
+    assert get_tag("resnet50", pathlib.Path("imagenet")) == get_tag("resnet50")
+    assert get_tag("resnet50", pathlib.PurePosixPath("imagenet/tv_in1k")).tag == "tv_in1k"
+
+
 def test_a_misspelled_tag_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="Unknown weights .*a1h' for resnet101; did you mean imagenet/a1h_in1k"):
         get_tag("resnet101", "imagenet/a1h")

@@ -1,8 +1,11 @@
 """Files for other libraries, written without them."""
+import json
 import os
 import pickletools
+import resource
 import subprocess
 import sys
+import time
 import zipfile
 
 import keras
@@ -25,6 +28,10 @@ ARRAYS = {
 
 def resnet(**options):
     return kerazoo.resnet18(**{"input_shape": (32, 32, 3), "classes": 3, **options})
+
+
+def small(name, **options):
+    return kerazoo.create_model(name, include_top=False, input_shape=(64, 64, 3), **options)
 
 
 @pytest.mark.parametrize(("write", "ending"), [(write_safetensors, "safetensors"), (write_pytorch, "pth")])
@@ -105,9 +112,17 @@ REFUSED = {
     "another stride": (lambda: kerazoo.resnet50_v1(), "torchvision has no network with the weights of resnet50_v1"),
     "another padding": (lambda: kerazoo.tf_efficientnet_b0(), "weights of tf_efficientnet_b0. Its EfficientNets pad"),
     "another network": (lambda: kerazoo.resnet20(), "torchvision has no network with the weights of resnet20"),
-    "no norms": (lambda: resnet(norm="none"), "torchvision's resnet18 has batch norms, .* with norm='none'"),
+    "no norms": (lambda: resnet(norm="none"), "torchvision's resnet18 has norm='batch', the model norm='none'"),
+    "other norms": (lambda: resnet(norm="group"), "torchvision's resnet18 has norm='batch', the model norm='group'"),
+    "norms too many": (lambda: small("alexnet", norm="batch"), "alexnet has norm='none', the model norm='batch'"),
+    "norms in a VGG": (lambda: small("vgg11", norm="batch"), "vgg11 has norm='none', the model norm='batch'"),
+    "no norms in a VGG": (lambda: small("vgg11_bn", norm="none"), "vgg11_bn has norm='batch', the model norm='none'"),
     "another activation": (
-        lambda: resnet(activation=keras.layers.PReLU), "torchvision's resnet18 has no stem_act/alpha: .* other parts"),
+        lambda: resnet(activation="gelu"), "torchvision's resnet18 has activation='relu', the model activation='gelu'"),
+    "another in an EfficientNet": (
+        lambda: small("efficientnet_b0", activation="relu"), "has activation='silu', the model activation='relu'"),
+    "an activation with weights": (
+        lambda: resnet(activation=keras.layers.PReLU), "has activation='relu', the model activation=a layer PReLU"),
 }
 
 
@@ -126,19 +141,25 @@ def test_a_state_dict_has_all_that_strict_loading_asks_for():
     assert len(counts) == norms and all(array.shape == () and array.dtype == "int64" for array in counts)
 
 
-def test_convert_goes_round_in_a_circle(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["alexnet", "vgg11", "vgg11_bn", "resnet18", "efficientnet_b0"])
+def test_what_is_published_is_not_refused(name):
+    assert to_torchvision(small(name)) and to_torchvision(small(name, activation=(
+        "swish" if name.startswith("eff") else "relu")))
+
+
+def test_convert_goes_round_in_a_circle(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = resnet(input_shape=(32, 32, 1), classes=7)
     kerazoo.save_weights(model, "start.safetensors")
-    assert convert("start.safetensors", "resnet18", "torchvision") == "resnet18.pth"
-    assert convert("resnet18.pth", "resnet18", "keras") == "resnet18.weights.h5"
-    assert convert("resnet18.weights.h5", "resnet18", "torchvision", "again.safetensors") == "again.safetensors"
+    path, summary = convert("start.safetensors", "resnet18", "torchvision")
+    assert path == "resnet18.pth"
+    assert summary.startswith("resnet18.pth: resnet18, 7 classes, 11,183,431 numbers, 44.8 MB")
+    assert convert("resnet18.pth", "resnet18", "keras")[0] == "resnet18.weights.h5"
+    assert convert("resnet18.weights.h5", "resnet18", "torchvision", "again.safetensors")[0] == "again.safetensors"
     convert("again.safetensors", "resnet18", "safetensors", "end.safetensors")
     start, end = read("start.safetensors"), read("end.safetensors")
     assert list(start) == list(end) and all(np.array_equal(start[name], end[name]) for name in start)
     assert end.metadata["builder"] == "resnet18"
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4 and lines[0].startswith("resnet18.pth: resnet18, 7 classes, 11,183,431 numbers, 44.8 MB")
 
 
 def test_convert_keeps_what_a_file_of_ours_says(tmp_path):
@@ -146,6 +167,80 @@ def test_convert_keeps_what_a_file_of_ours_says(tmp_path):
     kerazoo.save_weights(model, tmp_path / "a.safetensors")
     convert(tmp_path / "a.safetensors", "resnet20", "safetensors", tmp_path / "b.safetensors")
     assert read(tmp_path / "a.safetensors").metadata == read(tmp_path / "b.safetensors").metadata
+
+
+GOOD = {"classes": 10, "input_shape": [28, 28, 1], "include_top": True, "activation": None, "norm": None,
+        "preprocessing": None}
+HOSTILE = {
+    "another file": ({"weights": "/etc/passwd"}, "'weights', which no file may choose for mlp"),
+    "published weights": ({"weights": "imagenet"}, "'weights', which no file may choose for mlp"),
+    "augmentation": ({"augmentation": {"class_name": "Lambda"}}, "'augmentation', which no file may choose for mlp"),
+    "another family's option": ({"aux_heads": True}, "'aux_heads', which no file may choose for mlp"),
+    "two billion classes": ({"classes": 2_000_000_000}, "classes=2000000000, which cannot be"),
+    "a million classes": ({"classes": 1_000_000}, "holds 669,706 numbers, and the mlp that it asks for has 513,"),
+    "classes in words": ({"classes": "ten"}, "classes='ten', which cannot be"),
+    "no classes": ({"classes": 0}, "classes=0, which cannot be"),
+    "true classes": ({"classes": True}, "classes=True, which cannot be"),
+    "a billion pixels": ({"input_shape": [10**9, 10**9, 3]}, "input_shape=.1000000000, .* which cannot be"),
+    "many pixels": ({"input_shape": [9999, 9999, 3]}, r"numbers, and the mlp that it asks for has 153,\d*"),
+    "a long shape": ({"input_shape": [1] * 100_000}, "which options mlp was built"),
+    "wide layers": ({"units": [1_000_000] * 50}, "numbers, and the mlp that it asks for has 49,"),
+    "wider layers": ({"units": 10**12}, "units=1000000000000, which cannot be"),
+    "a layer": ({"activation": {"module": "builtins", "class_name": "eval", "config": "1"}},
+                "activation=a layer eval, and no code is built after a file"),
+    "a lambda": ({"activation": {"class_name": "__lambda__", "config": {"code": "4wE="}}},
+                 "activation=a layer, and no code is built after a file"),
+    "an unknown activation": ({"activation": "unknown"}, "no name in Keras, and no code is built after a file"),
+    "an activation that is none": ({"activation": "os.system"}, "activation='os.system', which cannot be"),
+    "an activation that Keras lacks": ({"activation": "system"}, "activation must be the name of .*; got 'system'"),
+    "a dropout of two": ({"dropout": 2}, "dropout=2, which cannot be"),
+    "no deviation": ({"preprocessing": [[0.5], [0.0]]}, "preprocessing=a list, which cannot be"),
+    "an infinite mean": ({"preprocessing": [[float("inf")], [1]]}, "preprocessing=a list, which cannot be"),
+    "deep JSON": ("[" * 40_000 + "]" * 40_000, "does not say in JSON with which options mlp was built"),
+    "no JSON": ("options", "does not say in JSON with which options mlp was built"),
+    "nothing": ("{}", "with which options mlp was built: classes, input_shape, .* is not there"),
+}
+
+
+@pytest.mark.parametrize(("said", "message"), HOSTILE.values(), ids=HOSTILE)
+def test_convert_builds_nothing_that_a_file_may_not_ask_for(said, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kerazoo.save_weights(kerazoo.mlp(), "in.safetensors")
+    options = said if isinstance(said, str) else json.dumps(GOOD | said)
+    metadata = {"format": "kerazoo", "builder": "mlp", "options": options}
+    arrays = {name: np.array(array) for name, array in read("in.safetensors").items()}
+    write_safetensors("in.safetensors", arrays, metadata)
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=message) as caught:
+        convert("in.safetensors", "mlp", "safetensors", "out.safetensors")
+    assert len(str(caught.value)) < 600 and os.listdir() == ["in.safetensors"]
+    assert time.perf_counter() - start < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_convert_builds_what_a_file_may_ask_for(tmp_path):
+    model = kerazoo.mlp(units=[7, 8], input_shape=(5, 6, 3), classes=4, norm="batch", activation="tanh", dropout=0.5)
+    kerazoo.save_weights(model, tmp_path / "a.safetensors")
+    convert(tmp_path / "a.safetensors", "mlp", "safetensors", tmp_path / "b.safetensors")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_arrays_without_numbers_ask_for_nothing_either(tmp_path):
+    state = to_torchvision(resnet())
+    state["fc.weight"], state["fc.bias"] = np.zeros((2_000_000_000, 0), "f4"), np.zeros(0, "f4")
+    write_safetensors(tmp_path / "in.safetensors", state)
+    with pytest.raises(ValueError, match="numbers, and the resnet18 that it asks for has 1,0"):
+        convert(tmp_path / "in.safetensors", "resnet18", "keras", tmp_path / "out.weights.h5")
+
+
+def test_a_file_from_a_model_with_its_own_function_is_not_converted(tmp_path):
+    kerazoo.save_weights(kerazoo.mlp(activation=lambda x: x), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="activation=something that has no name in Keras.* Build the model in Python"):
+        convert(tmp_path / "a.safetensors", "mlp", "keras", tmp_path / "b.weights.h5")
+    kerazoo.mlp().save(tmp_path / "model.keras")
+    kerazoo.save_weights(kerazoo.load_model(tmp_path / "model.keras"), tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="was built: classes, input_shape, include_top is not there. Build the model"):
+        convert(tmp_path / "a.safetensors", "mlp", "keras", tmp_path / "b.weights.h5")
 
 
 BAD = {
