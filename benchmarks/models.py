@@ -3,9 +3,9 @@
     python benchmarks/models.py [NAME ...] [--rounds 7] [--batch 8]
 
 Four figures a model: time to build it, time of its first training step (tracing and compiling included), and the
-throughput of training and of inference. Ratios are kerazoo's speed over the peer's: above 1, kerazoo is faster. Rounds are
-interleaved and medians compared, since machines are noisy. Both sides get float32 pixels of the published size and are
-compiled alike; kerazoo normalizes them inside the model, the peer (but for EfficientNet) does not.
+throughput of training and of inference. Ratios are kerazoo's speed over the peer's: above 1, kerazoo is faster. Rounds
+are interleaved and medians compared, since machines are noisy. Both sides get float32 pixels of the published size and
+are compiled alike; kerazoo normalizes them inside the model, the peer (but for EfficientNet) does not.
 """
 import argparse
 import gc

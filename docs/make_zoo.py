@@ -15,8 +15,8 @@ FAMILIES = {
 }
 INTRODUCTION = """# The zoo
 
-{count} models, as published; a name is a builder, a function of `kerazoo`. Parameters are the trainable ones; MACs are the
-multiply-accumulates of convolutions and dense layers for one image at inference; tests recompute both from the built
+{count} models, as published; a name is a builder, a function of `kerazoo`. Parameters are the trainable ones; MACs are
+the multiply-accumulates of convolutions and dense layers for one image at inference; tests recompute both from the built
 models, parameters to the integer, MACs within 0.5 %. Size is that of the trainable weights in float32. Accuracy is the
 published top-1 (top-5) by the source named, not measured here; where there are several weights, it is that of the first
 ones. "Weights" lists what `weights="imagenet/<tag>"` takes, the default first; [below](#published-weights) stands what

@@ -117,7 +117,8 @@ def describe_weights(model, name):
 def convert(args):
     from kerazoo.weights.convert import convert as convert_file
 
-    convert_file(args.file, args.model, args.to, args.output)
+    _, summary = convert_file(args.file, args.model, args.to, args.output)
+    print(summary)
 
 
 def train(arguments):

@@ -51,11 +51,32 @@ def test_predict_names_the_best_classes(tmp_path, capsys):
     assert "warning: " in warning and "scaled.npy: pixel values lie between 0 and 1" in warning
 
 
+def test_convert_says_what_it_wrote(tmp_path, capsys):
+    model = kerazoo.lenet5(classes=3)
+    kerazoo.save_weights(model, tmp_path / "mine.safetensors")
+    target = tmp_path / "lenet5.weights.h5"
+    file = str(tmp_path / "mine.safetensors")
+    cli.main(["convert", file, "--model", "lenet5", "--to", "keras", "--output", str(target)])
+    assert f"{target}: lenet5, 3 classes" in capsys.readouterr().out
+    again = kerazoo.lenet5(classes=3, weights=target)
+    for mine, theirs in zip(model.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_show_lists_the_published_weights_and_what_differs(capsys):
+    cli.main(["show", "densenet161"])
+    output = capsys.readouterr().out
+    assert '"imagenet/tv_in1k" (default): top-1 77.138 % at 224 pixels, bsd-3-clause' in output
+    assert "differs     not in the paper's tables" in output
+
+
 CALLS = {
     "unknown model": (["show", "resnet81"], "error: Unknown model 'resnet81'; did you mean"),
     "no model matches": (["list", "resnte*"], "error: No model matches 'resnte*'; did you mean"),
     "unknown recipe": (["train", "lenet"], "error: Unknown recipe 'lenet'"),
     "no such export": (["predict", "nowhere", "image.png"], "error: "),
+    "no such weights": (["convert", "nowhere.pth", "--model", "resnet18", "--to", "keras"], "There is no weight file"),
+    "convert to nothing known": (["convert", "a.pth", "--model", "lenet5", "--to", "onnx"], "invalid choice: 'onnx'"),
     "unknown command": (["trian"], "invalid choice: 'trian'"),
 }
 

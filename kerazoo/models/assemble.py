@@ -157,15 +157,19 @@ def find_published(name, weights):
 def preprocessing_of(weights, tag, channels, otherwise):
     """The normalization of pixels that weights want: published ones say so, and so do kerazoo's own files."""
     if tag is None:
-        return (about.saved_options(weights) or {}).get("preprocessing", otherwise)
+        own = (about.saved_options(weights) or {}).get("preprocessing", otherwise)
+        return own if own is None or isinstance(own, str) or channels != 1 else average(own)
     if channels not in (1, 3):
         raise ValueError(
             f"Published weights are for images of 3 channels, or of 1 (gray); got an input_shape with {channels}. Use "
             "weights=None, or images of 3 channels."
         )
-    if channels == 1:
-        return [float(np.mean(values)) for values in (tag.mean, tag.std)]
-    return tag.mean, tag.std
+    return average((tag.mean, tag.std)) if channels == 1 else (tag.mean, tag.std)
+
+
+def average(pair):
+    """(mean, std) of gray images from those of the channels."""
+    return [float(np.mean(values)) for values in pair]
 
 
 def join(logits, others, weight):

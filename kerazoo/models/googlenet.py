@@ -76,8 +76,8 @@ def variant(name, *, aux_heads, pool_exactly, **design):
         name, nine_modules, min_size=32, reference=PAPER,
         auxiliary=functools.partial(auxiliary, pool_exactly=pool_exactly), auxiliary_weight=0.3,
         options={"aux_heads": (
-            aux_heads, check_flag, "two auxiliary classifiers, which take part in the training of this very model alone, "
-            "not of one made of its layers; each one's loss weighs 0.3. They fix the image size.",
+            aux_heads, check_flag, "two auxiliary classifiers, which take part in the training of this very model, "
+            "not of one made of its layers, and in nothing else; each one's loss weighs 0.3. They fix the image size.",
         )},
         **design,
     )

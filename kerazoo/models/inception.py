@@ -111,8 +111,8 @@ def variant(name, *, aux_heads, **design):
         # The paper names no weight; this one is TF-Slim's, the authors' code.
         auxiliary=auxiliary, auxiliary_weight=0.4,
         options={"aux_heads": (
-            aux_heads, check_flag, "the auxiliary classifier, which takes part in the training of this very model alone, "
-            "not of one made of its layers; its loss weighs 0.4.",
+            aux_heads, check_flag, "the auxiliary classifier, which takes part in the training of this very model, "
+            "not of one made of its layers, and in nothing else; its loss weighs 0.4.",
         )},
         **design,
     )

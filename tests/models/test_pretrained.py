@@ -53,6 +53,8 @@ def test_a_file_of_kerazoos_brings_its_normalization_too(tmp_path):
     np.testing.assert_array_equal(ours(pixels), theirs(pixels))
     with pytest.raises(ValueError, match="preprocessing"):
         kerazoo.resnet20(weights=tmp_path / "weights.safetensors", preprocessing="unit")
+    gray = kerazoo.resnet20(input_shape=(32, 32, 1), weights=tmp_path / "weights.safetensors")
+    np.testing.assert_allclose(gray.get_layer("normalize").offset, -0.4 / (0.7 / 3), rtol=1e-5)
 
 
 def test_a_file_without_auxiliary_heads_builds_none_unless_asked(publish):

@@ -7,11 +7,10 @@ import kerazoo
 # One of each kind runs always; their larger siblings take minutes together.
 QUICK = {
     "alexnet", "alexnet_2012", "vgg16", "vgg16_bn", "googlenet", "googlenet_bn", "inception_v3", "tf_inception_v3",
-    "resnet18", "resnet50", "resnet50_v1", "resnet18_v2", "resnet50_v2", "tf_resnet50_v2", "wide_resnet50_2", "resnext50_32x4d",
-    "resnet20", "preact_resnet18", "preact_resnet110", "preact_resnet164", "wide_resnet28_10", "densenet121",
-    "densenet40_12", "densenet_bc100_12", "efficientnet_b0", "efficientnet_b2", "tf_efficientnet_b0",
-    "efficientnet_lite0",
-    *kerazoo.list_models(family="lenet"), *kerazoo.list_models(family="baseline"),
+    "resnet18", "resnet50", "resnet50_v1", "resnet18_v2", "resnet50_v2", "tf_resnet50_v2", "wide_resnet50_2",
+    "resnext50_32x4d", "resnet20", "preact_resnet18", "preact_resnet110", "preact_resnet164", "wide_resnet28_10",
+    "densenet121", "densenet40_12", "densenet_bc100_12", "efficientnet_b0", "efficientnet_b2", "tf_efficientnet_b0",
+    "efficientnet_lite0", *kerazoo.list_models(family="lenet"), *kerazoo.list_models(family="baseline"),
 }
 
 
