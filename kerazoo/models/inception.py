@@ -119,7 +119,9 @@ def variant(name, *, aux_heads, **design):
 
 
 inception_v3 = variant("inception_v3", aux_heads=True, dropout=0.5, kit={"epsilon": 1e-3})
-# Keras Applications' form, which is TF-Slim's: norms without gamma, averages that do not count the padding.
+# Keras Applications' form, which is TF-Slim's: norms without gamma, averages that do not count the padding, pixels from
+# -1 to 1.
 tf_inception_v3 = variant(
-    "tf_inception_v3", aux_heads=False, dropout=0.0, kit={"epsilon": 1e-3, "scale": False}, pool_padding="same"
+    "tf_inception_v3", aux_heads=False, dropout=0.0, kit={"epsilon": 1e-3, "scale": False}, pool_padding="same",
+    preprocessing=(0.5, 0.5),
 )

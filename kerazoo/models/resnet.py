@@ -126,8 +126,10 @@ resnet50_v2 = builder("resnet50_v2", resnet_v2, block=preact_bottleneck, depths=
 resnet101_v2 = builder("resnet101_v2", resnet_v2, block=preact_bottleneck, depths=(3, 4, 23, 3), reference=V2)
 resnet152_v2 = builder("resnet152_v2", resnet_v2, block=preact_bottleneck, depths=(3, 8, 36, 3), reference=V2)
 
-# TF-Slim's and Keras Applications' form of v2.
-tf_v2 = functools.partial(builder, trunk=tf_resnet_v2, kit={"epsilon": 1.001e-5}, reference=V2)
+# TF-Slim's and Keras Applications' form of v2, for pixels from -1 to 1.
+tf_v2 = functools.partial(
+    builder, trunk=tf_resnet_v2, kit={"epsilon": 1.001e-5}, preprocessing=(0.5, 0.5), reference=V2
+)
 tf_resnet50_v2 = tf_v2("tf_resnet50_v2", depths=(3, 4, 6, 3))
 tf_resnet101_v2 = tf_v2("tf_resnet101_v2", depths=(3, 4, 23, 3))
 tf_resnet152_v2 = tf_v2("tf_resnet152_v2", depths=(3, 8, 36, 3))

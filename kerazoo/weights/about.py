@@ -146,7 +146,7 @@ def saved_options(path):
         1000
     """
     try:
-        path = os.fspath(path)
+        path = os.path.expanduser(os.fspath(path))
         data = map_file(path)
         metadata = read_safetensors(data, path).metadata if data[8:9] == b"{" else {}
     except (OSError, ValueError, RecursionError):

@@ -51,6 +51,9 @@ def convert(file, model_name, to, output=None):
     if os.path.exists(output) and os.path.samefile(file, output):
         raise ValueError(f"{output} is the file to convert itself. Name another output.")
     options = find_options(arrays, model_name)
+    if to == "torchvision" and not options.get("include_top", True):
+        raise ValueError(f"torchvision's {model_name} has a head, and {os.path.basename(file)} is of one without. Convert "
+                         "it to safetensors or keras, or give the model a head first.")
     check_size(arrays, model_name, options)
     del arrays  # and with them the file's mapping
     model = registry.create_model(model_name, **options)

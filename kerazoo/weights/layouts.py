@@ -135,8 +135,12 @@ def make_plan(model, builder, arrays, tag, fresh_head):
             plan[slot.key] = slot.variable, make
     fold(slots, match, plan, used, problems)
     problems["twice"] = [name for name, count in used.items() if count > 1]
-    problems["surplus"] = [name for name in match.arrays if name not in used and not match.is_spare(name)
-                           and not published.is_pixels(match.layout, name)]
+    # A head that was exchanged there may have more layers than ours.
+    heads = match.prefixes(HEADS) if fresh_head else ()
+    problems["surplus"] = [
+        name for name in match.arrays if name not in used and not match.is_spare(name) and not name.startswith(heads)
+        and not published.is_pixels(match.layout, name)
+    ]
     if any(problems.values()):
         raise WeightsError(describe(problems, match, fresh_head))
     published.check_pixels(model, match, arrays, tag)

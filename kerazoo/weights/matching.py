@@ -101,12 +101,14 @@ class Match:
             found = layout.names([*self.layers, *absent], known)
             self.theirs = {name: (found[name],) if isinstance(found[name], str) else found[name] for name in found}
         self.names = {slot: self.find(slot.layer.name, slot.index if self.counted else slot.role) for slot in slots}
-        self.spare = tuple(
-            f"{name}{'.' if layout.axes == 'pytorch' else '/'}"
-            for layer in absent for name in self.theirs.get(layer, ())
-        )
+        self.spare = self.prefixes(absent)
         self.hits = sum(name in self.arrays for name in self.names.values())
         self.extra = sum(not name.startswith(self.spare) for name in self.arrays) - self.hits
+
+    def prefixes(self, layers):
+        """How the names of these layers' arrays begin."""
+        separator = "." if self.layout.axes == "pytorch" else "/"
+        return tuple(f"{name}{separator}" for layer in layers for name in self.theirs.get(layer, ()))
 
     def find(self, layer, role):
         """The name of a layer's variable: the first that the file has, or else the first."""
@@ -173,7 +175,7 @@ def describe(problems, match, fresh_head):
     elif not fresh_head and (problems["head"] or lacking & set(HEADS)):
         remedy = (" kerazoo.load_weights(model, ..., fresh_head=True) leaves the model's head as it is and loads the "
                   "rest.")
-    source = "" if match.layout.axes == "own" else f" (read as {match.layout.source}'s)"
+    source = "" if match.layout.axes == "own" else f" (read in the names of {match.layout.source})"
     return f"some of its arrays{source} are " + "; ".join(
         f"{text} ({len(problems[kind])}): {some(problems[kind])}" for kind, text in KINDS.items() if problems[kind]
     ) + "." + remedy

@@ -8,6 +8,8 @@ from kerazoo.weights.readers import Arrays, WeightsError, broken, check_shape, q
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 # Where training scripts keep the weights in a checkpoint; averaged ones last.
 PLACES = ("state_dict", "model", "net", "state_dict_ema", "model_ema")
+# What DataParallel, torch.compile and Lightning put before all names.
+PREFIXES = ("module.", "_orig_mod.", "model.")
 SAVE = "Save model.state_dict() with torch.save."
 
 
@@ -133,7 +135,9 @@ def is_state_dict(value):
 
 
 def without_prefix(tensors):
-    """Drop what torch.nn.DataParallel puts before all names."""
-    if all(name.startswith("module.") for name in tensors):
-        return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    """Drop what wrappers put before all names, each once."""
+    for _ in PREFIXES:
+        for prefix in PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     return tensors

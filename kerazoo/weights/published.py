@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 
+from kerazoo.registry import nearest
 from kerazoo.weights import tags
 from kerazoo.weights.about import pixels_of, well_formed
 from kerazoo.weights.readers import WeightsError
@@ -29,8 +30,14 @@ def locate(path_or_tag, builder, model, fresh_head):
     """The path of a file; and the tag, if published weights are named."""
     if not isinstance(path_or_tag, (str, os.PathLike)):
         raise ValueError(f"weights must be 'imagenet', 'imagenet/<tag>' or the path of a file; got {path_or_tag!r}.")
-    path = os.fspath(path_or_tag)
+    path = os.path.expanduser(os.fspath(path_or_tag))
     if not tags.is_tag(path):
+        if builder and not os.path.exists(path) and os.path.basename(path) == path and "." not in path:
+            # No name of a file: a tag, misspelled?
+            known = ["imagenet", *tags.list_weights(builder)]
+            close = nearest(path if path.startswith("imag") else f"imagenet/{path}", known)
+            raise FileNotFoundError(f"There are no weights {path!r}{close} Wanted: the path of a file, or one of "
+                                    f"{', '.join(map(repr, known)) if known[1:] else 'none that are published'}.")
         return path, None
     if builder is None:
         raise ValueError(f"Published weights are for one network, and which one {model.name} is, is not known. "

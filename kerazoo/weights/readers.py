@@ -72,7 +72,7 @@ def read(path):
         >>> arrays["conv1.weight"].shape
         (64, 3, 7, 7)
     """
-    path = os.fspath(path)
+    path = os.path.expanduser(os.fspath(path))
     data = map_file(path)
     try:
         if data[:8] == HDF5:
@@ -90,8 +90,6 @@ def read(path):
             from kerazoo.weights import pickles
 
             return pickles.read_legacy(data, path)
-        if path.endswith(".safetensors"):
-            return read_safetensors(data, path)
         if data[257:262] == b"ustar":
             raise WeightsError("is in PyTorch's oldest format, a tar archive. Load it with PyTorch and save it again.")
         raise WeightsError(

@@ -28,6 +28,8 @@ TYPES = {
 def replacing(path):
     """A name beside `path` to write to; the file takes the place of `path` once it is complete."""
     folder, name = os.path.split(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"There is no folder {folder} to write {name} to. Make it first.")
     # Keras looks at the ending.
     aside = os.path.join(folder, f".{os.getpid()}.{name}")
     try:

@@ -97,7 +97,7 @@ SPOIL = {
         lambda s: s.update({"bn1.bias": np.ones(64, "int64")}), r"no floating-point numbers \(1\): bn1.bias: int64"),
     "several defects": (
         lambda s: (s.pop("bn1.bias"), s.update(x=np.ones(1, "f4"))),
-        r"read as torchvision's\) are missing in the file \(1\): bn1.bias; belonging to no layer \(1\): x\."),
+        r"read in the names of torchvision\) are missing in the file \(1\): bn1.bias; belonging to no layer \(1\): x\."),
     "a bias where no norm follows": (
         lambda s: s.update({"layer1.0.downsample.0.bias": np.ones(64, "f4")}),
         r"belonging to no layer \(1\): layer1.0.downsample"),
@@ -144,6 +144,25 @@ def test_a_head_of_another_size_is_left_alone_on_request_only(donor, state, writ
     after, theirs = values(model), values(donor)
     for name in after:
         np.testing.assert_array_equal(after[name], (before if name.startswith("head/") else theirs)[name])
+
+
+def test_a_head_that_was_exchanged_for_several_layers_is_left_out_on_request(state, write):
+    # What `model.fc = Sequential(Dropout(), Linear(512, 3))` makes of torchvision's names.
+    state = {name.replace("fc.", "fc.1."): array for name, array in state.items()}
+    model, path = build(classes=5), write(state)
+    with pytest.raises(WeightsError, match="fc.weight, fc.bias"):
+        kerazoo.load_weights(model, path)
+    kerazoo.load_weights(model, path, fresh_head=True)
+    np.testing.assert_array_equal(values(model)["stem_bn/gamma"], state["bn1.weight"])
+
+
+def test_a_misspelled_tag_is_told_from_a_file(tmp_path, monkeypatch):
+    for wrong, right in (("imagnet", "did you mean imagenet"), ("tv_in1k", "did you mean imagenet/tv_in1k")):
+        with pytest.raises(FileNotFoundError, match=f"There are no weights '{wrong}'; {right}"):
+            kerazoo.load_weights(build(), wrong)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    kerazoo.save_weights(build(), tmp_path / "mine.safetensors")
+    kerazoo.load_weights(build(), "~/mine.safetensors")
 
 
 def test_a_fresh_head_excuses_nothing_else(state, write):

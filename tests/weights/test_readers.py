@@ -100,6 +100,8 @@ def test_plain_weights_go_before_averaged_ones(torch, tmp_path):
 def test_the_prefix_of_data_parallel_is_dropped_if_all_names_have_it(torch, tmp_path):
     torch.save({"module.a": torch.ones(1), "module.b": torch.ones(1)}, tmp_path / "a.pth")
     assert list(readers.read(tmp_path / "a.pth")) == ["a", "b"]
+    torch.save({"_orig_mod.module.a": torch.ones(1), "_orig_mod.module.b": torch.ones(1)}, tmp_path / "a.pth")
+    assert list(readers.read(tmp_path / "a.pth")) == ["a", "b"]
     torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "a.pth")
     assert list(readers.read(tmp_path / "a.pth")) == ["module.a", "b"]
 

@@ -132,6 +132,18 @@ def test_what_torchvision_cannot_hold_is_refused(make, message):
         to_torchvision(make())
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=f"There is no folder {tmp_path}/nowhere to write mine.safetensors to"):
+        kerazoo.save_weights(resnet(), tmp_path / "nowhere/mine.safetensors")
+
+
+def test_a_network_without_a_head_is_not_converted_to_one_that_has_it(tmp_path):
+    kerazoo.save_weights(resnet(include_top=False), tmp_path / "mine.safetensors")
+    with pytest.raises(ValueError, match="torchvision's resnet18 has a head, and mine.safetensors is of one without"):
+        convert(tmp_path / "mine.safetensors", "resnet18", "torchvision", tmp_path / "theirs.pth")
+    assert not (tmp_path / "theirs.pth").exists()
+
+
 def test_a_state_dict_has_all_that_strict_loading_asks_for():
     model = resnet()
     state = to_torchvision(model)
