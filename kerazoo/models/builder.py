@@ -130,7 +130,8 @@ def builder(
         image = keras.Input(shape, name="image")
         x, mixing = assemble.augment(image, augmentation)
         x = assemble.normalize(x, preprocessing)
-        x, taps = trunk(x, parts, **design, **own) if auxiliary else (trunk(x, parts, **design, **own), [])
+        x = trunk(x, parts, **design, **own)
+        x, taps = x if auxiliary else (x, [])
         if include_top:
             x = top(x, parts) if top else parts.dropout(assemble.pool(x, "avg"), "head_dropout")
             x = (head or assemble.dense_head)(x, parts, classes, classifier_activation)

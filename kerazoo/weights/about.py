@@ -24,8 +24,7 @@ def traits(model):
     """What a model computes with, read off its layers, as builders' options: activation, norm, preprocessing."""
     activations = [describe_activation(layer) for layer in model.layers if re.search(r"_(act\d*|out)$", layer.name)]
     norms = {NORMS[type(layer).__name__] for layer in model.layers if type(layer).__name__ in NORMS}
-    layer = next((layer for layer in model.layers if layer.name == "normalize"), None)
-    pixels = pixels_of(model)
+    layer, pixels = normalization(model), pixels_of(model)
     return {
         "activation": alike(activations) if activations else None,
         "norm": alike(list(norms)) if norms else "none",
@@ -56,9 +55,14 @@ def describe_activation(layer):
     return {"module": said["module"], "class_name": said["class_name"], "config": own}
 
 
+def normalization(model):
+    """The layer where augmentation ends and the network begins; None in a model that is not ours."""
+    return next((layer for layer in model.layers if layer.name == "normalize"), None)
+
+
 def pixels_of(model):
     """[means, deviations] of pixels in 0..1 by which a model normalizes, plain lists; None if it does not."""
-    layer = next((layer for layer in model.layers if layer.name == "normalize"), None)
+    layer = normalization(model)
     if not hasattr(layer, "scale"):
         return None
     std = 1 / (255 * np.atleast_1d(np.array(layer.scale, "float64")))

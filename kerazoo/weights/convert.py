@@ -11,7 +11,7 @@ from kerazoo.weights.about import options_to_build
 from kerazoo.weights.layouts import load_weights, save_weights
 from kerazoo.weights.matching import OWN, Match, Slot
 from kerazoo.weights.names import find_layouts
-from kerazoo.weights.published import is_pixels, recognize_published
+from kerazoo.weights.published import pixel_statistics, recognize_published
 from kerazoo.weights.readers import WeightsError, read
 from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safetensors
 
@@ -52,8 +52,8 @@ def convert(file, model_name, to, output=None):
         raise ValueError(f"{output} is the file to convert itself. Name another output.")
     options = find_options(arrays, model_name)
     if to == "torchvision" and not options.get("include_top", True):
-        raise ValueError(f"torchvision's {model_name} has a head, and {os.path.basename(file)} is of one without. Convert "
-                         "it to safetensors or keras, or give the model a head first.")
+        raise ValueError(f"torchvision's {model_name} has a head, and {os.path.basename(file)} is of one without. "
+                         "Convert it to safetensors or keras, or give the model a head first.")
     check_size(arrays, model_name, options)
     del arrays  # and with them the file's mapping
     model = registry.create_model(model_name, **options)
@@ -120,8 +120,7 @@ def find_options(arrays, name):
             options["preprocessing"] = "unit"
     if "aux_heads" in known:
         options["aux_heads"] = bool(match.spare) and any(key.startswith(match.spare) for key in match.arrays)
-    pixels = {key.split("/")[1]: np.ravel(array) for key, array in match.arrays.items()
-              if is_pixels(match.layout, key)}
+    pixels = pixel_statistics(match)
     tag = match.layout.axes != "own" and recognize_published(arrays, name)
     if tag:
         options["preprocessing"] = tag.mean, tag.std

@@ -89,13 +89,20 @@ def is_pixels(layout, name):
     return layout.axes == "keras" and re.match(r"normalization(_\d+)?/(mean|variance|count)$", name)
 
 
+def pixel_statistics(match):
+    """The variables of that layer, {"mean", "variance", "count": array}; empty if the file has none."""
+    return {
+        name.split("/")[1]: np.ravel(array) for name, array in match.arrays.items() if is_pixels(match.layout, name)
+    }
+
+
 def check_pixels(model, match, arrays, tag):
     """The model must normalize pixels as the weights expect, unless with preprocessing=None its user does."""
     ours = pixels_of(model)
     if ours is None:
         return
     saved = well_formed(arrays.metadata) or {}
-    pixels = {name.split("/")[1]: match.arrays[name] for name in match.arrays if is_pixels(match.layout, name)}
+    pixels = pixel_statistics(match)
     if tag:
         mean, deviations = tag.mean, [tag.std]
     elif saved.get("preprocessing"):
@@ -105,7 +112,7 @@ def check_pixels(model, match, arrays, tag):
                            f"{show(ours[0])}, {show(ours[1])}. Build it with preprocessing=None.")
     elif {"mean", "variance"} <= set(pixels):
         # The published files hold the deviation in place of the variance: the code of the time divided by it.
-        mean, variance = np.ravel(pixels["mean"]), np.ravel(pixels["variance"])
+        mean, variance = pixels["mean"], pixels["variance"]
         deviations = [np.sqrt(variance), variance]
     else:
         return
