@@ -25,7 +25,7 @@ def load_model(path, compile=True):
     Example:
         >>> model = kerazoo.load_model("runs/lenet5_mnist/best.keras")
     """
-    for module in ("augment", "models.layers", "train.schedules"):
+    for module in ("augment", "models.augmentation", "models.layers", "models.trained", "train.schedules"):
         importlib.import_module(f"kerazoo.{module}")
     with deep_graphs():
         return keras.saving.load_model(path, compile=compile)

@@ -1,10 +1,52 @@
 """Augmentation as Keras layers: in a model, in ``tf.data.Dataset.map``, or by hand on arrays.
 
-See ``AugmentationLayer`` for what every layer takes and gives.
+See ``AugmentationLayer`` for what every layer takes and gives, and ``presets`` for short lists of them.
 """
 
+from kerazoo.augment import presets
+from kerazoo.augment.augmix import AugMix
+from kerazoo.augment.choose import EpochCallback, OneOf
+from kerazoo.augment.compose import Compose
 from kerazoo.augment.layer import AugmentationLayer
-from kerazoo.augment.mix import MixUp
-from kerazoo.augment.operations import RandomAffine
+from kerazoo.augment.mix import CutMix, MixUp
+from kerazoo.augment.operations import (
+    ColorJitter,
+    Cutout,
+    ElasticTransform,
+    GaussianBlur,
+    GaussianNoise,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomFlip,
+    RandomGrayscale,
+    RandomPerspective,
+    RandomResizedCrop,
+)
+from kerazoo.augment.policies import AutoAugment, RandAugment, TrivialAugment
 
-__all__ = ["AugmentationLayer", "MixUp", "RandomAffine"]
+__all__ = [
+    "AugMix",
+    "AugmentationLayer",
+    "AutoAugment",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "Cutout",
+    "ElasticTransform",
+    "EpochCallback",
+    "GaussianBlur",
+    "GaussianNoise",
+    "MixUp",
+    "OneOf",
+    "RandAugment",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGrayscale",
+    "RandomPerspective",
+    "RandomResizedCrop",
+    "TrivialAugment",
+    "presets",
+]

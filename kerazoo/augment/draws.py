@@ -27,6 +27,12 @@ def uniform(seed, batch, columns):
     return ops.cast(bits[:, :columns], "float32") * 2.0**-24
 
 
+def fold(seed, place):
+    """The seed of one part of a whole, by its place, apart from all that ``uniform`` draws for the whole."""
+    counter = (ops.convert_to_tensor(np.array([n], "int32")) for n in (-1 - place, -1))
+    return ops.concatenate(threefry(seed, *counter), axis=0)
+
+
 def threefry(key, first, second):
     """Threefry-2x32 with 20 rounds: a pair of words for each counter, under a key.
 

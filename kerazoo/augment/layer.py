@@ -6,6 +6,10 @@ import sys
 import keras
 import numpy as np
 
+from kerazoo.augment import engine
+from kerazoo.augment.primitives import MAX_PIXELS
+
+KEYS = ("images", "labels", "sample_weight")
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -13,12 +17,14 @@ class AugmentationLayer(keras.layers.Layer):
     """Base class of the augmentation layers.
 
     A layer takes images, ``(batch, height, width, channels)`` or one ``(height, width, channels)``, with pixels from
-    0 to 255, or a dictionary ``{"images": ..., "labels": ...}``, and returns the same structure. uint8 comes back as
-    uint8, rounded and clipped; a float dtype comes back as it was. In between, numbers are float32, whatever the
-    global dtype policy says. Every image of a batch gets draws of its own.
+    0 to 255, or a dictionary ``{"images": ..., "labels": ...}``, with or without ``"sample_weight"``, and returns the
+    same structure. uint8 comes back as uint8; a float dtype comes back as it was, and numbers are float32 in between,
+    whatever the global dtype policy says. Every image of a batch gets draws of its own.
 
-    It works inside a model, inside ``tf.data.Dataset.map`` and by hand on arrays. Under the JAX and PyTorch backends,
-    ``Dataset.map`` runs it eagerly through ``tf.numpy_function``; that works, but it is not the fast way.
+    It works inside a model, inside ``tf.data.Dataset.map`` and by hand on arrays. Where height and width are known,
+    ``Dataset.map`` runs it compiled by XLA: once for each size and batch size, which takes some seconds; map it over
+    batches with ``num_parallel_calls`` for speed. Under JAX it is compiled as well, and called through
+    ``tf.numpy_function``; under PyTorch it is called so too, but not compiled, which is not the fast way.
 
     Calling a layer takes two options besides its inputs:
 
@@ -27,12 +33,13 @@ class AugmentationLayer(keras.layers.Layer):
       Without it, the layer draws from its own ``keras.random.SeedGenerator``; in ``Dataset.map`` with several parallel
       calls, which batch gets which draw is then left to chance.
 
-    The numbers drawn depend on the seed and on the image's place in its batch, and are the same on every backend,
-    compiled or not. With one call-time seed, two layers draw the same numbers: give each its own.
+    The numbers drawn depend on the seed and on the image's place in its batch. They, and the uint8 pixels that come of
+    them, are the same on every backend, compiled or not. With one call-time seed, two layers draw the same numbers:
+    give each its own, or put them into a ``Compose``.
 
-    A subclass implements ``augment(images, labels, seed)``. It gets a batch (the dtype as it came), labels or None,
-    and the seed of this call, an int32 tensor of shape (2,), for ``kerazoo.augment.draws``. It returns images (any
-    dtype, still 0 to 255) and labels.
+    A subclass of your own implements ``augment(images, labels, seed)``. It gets a batch (the dtype as it came), labels
+    or None, and the seed of this call, an int32 tensor of shape (2,), for ``kerazoo.augment.draws``. It returns images
+    (any dtype, still 0 to 255) and labels. kerazoo's own image-wise layers implement ``plan`` instead.
 
     Args:
         seed: integer from 0 to 2**31 - 1, the start of the layer's own random sequence; None: different each time.
@@ -47,6 +54,8 @@ class AugmentationLayer(keras.layers.Layer):
         >>> dataset = dataset.map(lambda image, label: (layer(image), label))
     """
 
+    mixes = False  # whether the layer blends images, labels and weights of a batch: mix_batch is called, not augment
+
     def __init__(self, seed=None, name=None):
         # Pixels must not be cast to float16 or bfloat16 by a mixed policy: bfloat16 has no room for 256 levels.
         super().__init__(name=name, dtype="float32", autocast=False)
@@ -58,15 +67,45 @@ class AugmentationLayer(keras.layers.Layer):
         self.generator = keras.random.SeedGenerator(self.seed)
         self.built = True
 
-    def augment(self, images, labels, seed):
+    def plan(self, seed, batch, height, width, channels):
+        """What happens to each image of a batch.
+
+        Args:
+            seed: int32 tensor (2,).
+            batch, height, width: integers, or int32 tensors where they are not known.
+            channels: an integer.
+
+        Returns:
+            A list of ``kerazoo.augment.engine.Step``.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement augment(images, labels, seed).")
 
+    def augment(self, images, labels, seed):
+        height, width = images.shape[1:3]
+        # XLA compiles anew for every size: where images may have any, it would not end.
+        function = engine.plain if None in (height, width) else engine.compiled
+        return function(self, carry_out)(images, seed), labels
+
+    @property
+    def image_wise(self):
+        """Whether the layer is all in its plan, so that it can share one pass over the pixels with others."""
+        return not self.mixes and type(self).augment is AugmentationLayer.augment
+
+    def output_size(self, height, width):
+        """(height, width) of the images that come out in training."""
+        return height, width
+
+    def check_channels(self, channels):
+        """Raises a ValueError if the layer cannot use images with so many channels."""
+        return  # AutoGraph cannot convert a function without statements
+
     def label_spec(self, labels):
-        """The shape and dtype of the labels that come out in training, from those that go in."""
+        """The shapes and dtypes of the labels that come out in training, from those that go in."""
         return labels
 
     def check_labels(self, labels, images):
         """Raises a ValueError if the layer cannot use these labels. Most layers never look at them."""
+        return
 
     def __call__(self, inputs, **kwargs):
         inputs = self._check(_to_arrays(inputs))
@@ -79,26 +118,39 @@ class AugmentationLayer(keras.layers.Layer):
     def call(self, inputs, training=True, seed=None):
         if not training:
             return inputs
-        images, labels = (inputs["images"], inputs["labels"]) if isinstance(inputs, dict) else (inputs, None)
+        parts = inputs if isinstance(inputs, dict) else {"images": inputs}
         seed = keras.ops.cast(self.generator.next() if seed is None else keras.ops.convert_to_tensor(seed), "int32")
-        single = len(images.shape) == 3
+        single = len(parts["images"].shape) == 3
         if single:
-            images, labels = keras.ops.expand_dims(images, 0), _each(lambda x: keras.ops.expand_dims(x, 0), labels)
+            parts = keras.tree.map_structure(lambda x: keras.ops.expand_dims(x, 0), parts)
+        images, labels, weights = (parts.get(key) for key in KEYS)
         dtype = keras.backend.standardize_dtype(images.dtype)
-        images, labels = self.augment(images, labels, seed)
-        images = _as_dtype(images, dtype)
+        if self.mixes:
+            images, labels, weights = self.mix_batch(images, labels, weights, seed)
+        else:
+            images, labels = self.augment(images, labels, seed)
+        changed = {"images": as_dtype(images, dtype), "labels": labels, "sample_weight": weights}
+        parts = {key: changed[key] for key in parts}
         if single:
-            images, labels = keras.ops.squeeze(images, 0), _each(lambda x: keras.ops.squeeze(x, 0), labels)
-        return {"images": images, "labels": labels} if isinstance(inputs, dict) else images
+            parts = keras.tree.map_structure(lambda x: keras.ops.squeeze(x, 0), parts)
+        return parts if isinstance(inputs, dict) else parts["images"]
 
     def compute_output_spec(self, inputs, training=True, seed=None):
         spec = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
-        if training and isinstance(spec, dict):
-            spec["labels"] = self.label_spec(spec["labels"])
-        return spec
+        if not training:
+            return spec
+        images = spec["images"] if isinstance(spec, dict) else spec
+        *batch, height, width, channels = images.shape
+        images = keras.KerasTensor((*batch, *self.output_size(height, width), channels), images.dtype)
+        if not isinstance(spec, dict):
+            return images
+        return {**spec, "images": images, "labels": self.label_spec(spec["labels"])}
 
     def compute_output_shape(self, input_shape):
-        return input_shape
+        if isinstance(input_shape, dict):
+            return {**input_shape, "images": self.compute_output_shape(input_shape["images"])}
+        *batch, height, width, channels = input_shape
+        return (*batch, *self.output_size(height, width), channels)
 
     def get_config(self):
         # Not Keras's own configuration: the dtype is no choice of the user's.
@@ -107,10 +159,11 @@ class AugmentationLayer(keras.layers.Layer):
     def _check(self, inputs):
         """The inputs, if the layer can work on them."""
         if isinstance(inputs, dict):
-            if set(inputs) != {"images", "labels"}:
+            if set(inputs) - {"sample_weight"} != {"images", "labels"}:
                 raise ValueError(
                     f"{self.name}: received a dictionary with the keys {sorted(map(str, inputs))}, wanted "
-                    '{"images": ..., "labels": ...}. Rename or leave out the others, or pass the images alone.'
+                    '{"images": ..., "labels": ...}, with or without "sample_weight". Rename or leave out the others, '
+                    "or pass the images alone."
                 )
             images = inputs["images"]
         else:
@@ -140,6 +193,15 @@ class AugmentationLayer(keras.layers.Layer):
                 f"{self.name}: received images of dtype {dtype}, wanted uint8 or one of {', '.join(FLOATS)}. "
                 'Cast them first, for example images.astype("uint8").'
             )
+        known = [n for n in images.shape[-3:-1] if n is not None]
+        if 0 in known or np.prod(known, dtype="float64") > MAX_PIXELS:
+            raise ValueError(
+                f"{self.name}: received images of shape {tuple(images.shape)}, wanted 1 to {MAX_PIXELS:,} pixels. "
+                "Resize them first."
+            )
+        self.check_channels(images.shape[-1])
+        if isinstance(images, np.ndarray) and dtype != "uint8":
+            _check_values(self.name, images)
         if isinstance(inputs, dict):
             self.check_labels(inputs["labels"], images)
         return inputs
@@ -156,7 +218,8 @@ class AugmentationLayer(keras.layers.Layer):
 
         def run(*arrays):
             batch = tf.nest.pack_sequence_as(inputs, arrays[: len(flat)])
-            outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
+            with engine.on_cpu():
+                outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
             return [keras.ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
 
         flat_spec = tf.nest.flatten(spec)
@@ -164,6 +227,12 @@ class AugmentationLayer(keras.layers.Layer):
         for x, one in zip(outputs, flat_spec):
             x.set_shape(one.shape)
         return tf.nest.pack_sequence_as(spec, outputs)
+
+
+def carry_out(layer, images, seed):
+    """The images after what the layer plans for them, in the dtype that they had."""
+    dtype = keras.backend.standardize_dtype(images.dtype)
+    return as_dtype(engine.run(layer.plan(seed, *keras.ops.shape(images)), images), dtype)
 
 
 def check_range(name, value, low, high, *, around=None):
@@ -215,6 +284,18 @@ def _is_number(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and np.isfinite(value)
 
 
+def _check_values(name, images):
+    """Raises a ValueError if these are not pixels from 0 to 255; for arrays only, as tensors may be far away."""
+    if not images.size:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (0 <= low and high <= 255) or 0 < high <= 1:
+        raise ValueError(
+            f"{name}: received pixel values from {low:.3g} to {high:.3g}, wanted 0 to 255. Undo the scaling first, for "
+            "example images * 255 for pixels from 0 to 1; kerazoo's models scale pixels themselves."
+        )
+
+
 def _check_seed(seed):
     array = np.asarray(seed)
     if array.shape != (2,) or array.dtype.kind not in "iu":
@@ -225,12 +306,8 @@ def _check_seed(seed):
 def _to_arrays(inputs):
     """Lists become arrays; anything else stays what it is."""
     if isinstance(inputs, dict):
-        return {**inputs, **{key: _to_arrays(inputs[key]) for key in ("images", "labels") if key in inputs}}
+        return {key: _to_arrays(value) for key, value in inputs.items()}
     return np.asarray(inputs) if isinstance(inputs, (list, numbers.Number)) else inputs
-
-
-def _each(function, labels):
-    return None if labels is None else keras.tree.map_structure(function, labels)
 
 
 def _rank(x):
@@ -248,7 +325,9 @@ def dtype_name(x):
         return str(x.dtype)
 
 
-def _as_dtype(images, dtype):
+def as_dtype(images, dtype):
+    """Images in a dtype: rounded and clipped for uint8."""
+    dtype = keras.backend.standardize_dtype(dtype)
     if keras.backend.standardize_dtype(images.dtype) == dtype:
         return images
     if dtype == "uint8":

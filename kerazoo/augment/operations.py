@@ -1,9 +1,14 @@
 """Layers that change one image at a time: each draws its parameters and hands them to a primitive."""
 
+import itertools
+import math
+import numbers
+
 import keras
+import numpy as np
 from keras import ops
 
-from kerazoo.augment import primitives
+from kerazoo.augment import engine, exact, filters, primitives
 from kerazoo.augment.draws import uniform
 from kerazoo.augment.layer import AugmentationLayer, check_choice, check_number, check_range
 
@@ -60,25 +65,21 @@ class RandomAffine(AugmentationLayer):
         self.interpolation = check_choice("interpolation", interpolation, ("bilinear", "nearest"))
         self.fill = check_number("fill", fill, 0, 255)
 
-    def augment(self, images, labels, seed):
+    def plan(self, seed, batch, height, width, channels):
         if self._is_identity():
-            return images, labels
-        batch, height, width, _ = ops.shape(images)
+            return []
         drawn = uniform(seed, batch, 5)
 
-        def between(column, low, high):
-            return low + drawn[:, column] * (high - low)
+        def shift(column, share, side):
+            return exact.between(drawn[:, column], -share, share) * primitives.to_float(side)
 
-        matrices = primitives.chain(
-            primitives.shear(between(0, *self.shear)),
-            primitives.zoom(between(1, *self.scale)),
-            primitives.rotation(between(2, *self.rotation)),
-            primitives.translation(
-                between(3, -self.height, self.height) * primitives.to_float(height),
-                between(4, -self.width, self.width) * primitives.to_float(width),
-            ),
+        matrix = primitives.chain(
+            primitives.shear(exact.between(drawn[:, 0], *self.shear)),
+            primitives.zoom(exact.between(drawn[:, 1], *self.scale)),
+            primitives.rotation(exact.between(drawn[:, 2], *self.rotation)),
+            primitives.translation(shift(3, self.height, height), shift(4, self.width, width)),
         )
-        return primitives.warp(images, matrices, self.interpolation, self.fill), labels
+        return [engine.always(primitives.Warp(self.interpolation, (self.fill,)), matrix=matrix)]
 
     def _is_identity(self):
         ranges = (*self.rotation, *self.scale, *self.shear, self.height, self.width)
@@ -94,3 +95,783 @@ class RandomAffine(AugmentationLayer):
             "interpolation": self.interpolation,
             "fill": self.fill,
         }
+
+
+FLIPS = {"horizontal": (True, False), "vertical": (False, True), "both": (True, True)}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomFlip(AugmentationLayer):
+    """Mirrors each image at random, to the bit.
+
+    See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        mode: "horizontal" (left becomes right), "vertical", or "both", each drawn independently.
+        probability: how often, 0 to 1.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.RandomFlip(seed=1)(images)
+
+    Reference:
+        Krizhevsky et al. 2012, ImageNet Classification with Deep Convolutional Neural Networks, section 4.1
+    """
+
+    def __init__(self, mode="horizontal", probability=0.5, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.mode = check_choice("mode", mode, tuple(FLIPS))
+        self.probability = check_number("probability", probability, 0, 1)
+
+    def plan(self, seed, batch, height, width, channels):
+        across, down = FLIPS[self.mode]
+        flipped = ops.cast(uniform(seed, batch, 2) < self.probability, "int32")
+        signs = ops.cast(1 - 2 * flipped, "float32")
+        matrix = primitives.matrix(signs[:, 0] if across else 1, 0, 0, 0, signs[:, 1] if down else 1, 0)
+        mirrors = [primitives.Mirror(x, y) for y in (False, True)[: 1 + down] for x in (False, True)[: 1 + across]]
+        choice = flipped[:, 0] + 2 * flipped[:, 1] if across and down else flipped[:, 0 if across else 1]
+        return [engine.Step(tuple(mirrors), {"matrix": matrix[:, None]}, choice[:, None])]
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self.mode, "probability": self.probability}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomCrop(AugmentationLayer):
+    """Cuts a window out of each image, padded before, at a random place, to the bit.
+
+    See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        size: (height, width) of the window, or one number for both; None: as the images came.
+        padding: pixels added around before; one number, (height, width), or (top, bottom, left, right).
+        padding_mode: "constant" (``fill``) or "reflect" (mirrored at the centers of the outermost pixels; less padding
+            than the image is large).
+        fill: pixel value of the padding, 0 to 255, or one a channel.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range, or if the padded image is smaller than the window. Where sizes
+            are unknown until it runs, nothing can be raised, and what is missing is filled.
+
+    Example:
+        >>> images = kerazoo.augment.RandomCrop(padding=4, seed=1)(images)  # CIFAR's
+
+    Reference:
+        Lee et al. 2015, Deeply-Supervised Nets, https://arxiv.org/abs/1409.5185
+    """
+
+    def __init__(self, size=None, padding=0, padding_mode="constant", fill=0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.size = None if size is None else check_size("size", size)
+        self.padding = check_padding(padding)
+        self.padding_mode = check_choice("padding_mode", padding_mode, ("constant", "reflect"))
+        self.fill = check_fill("fill", fill)
+
+    def output_size(self, height, width):
+        return self.size or (height, width)
+
+    def check_channels(self, channels):
+        check_fill_channels(self.name, self.fill, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        self._check_room(height, width)
+        if self.size in (None, (height, width)) and not any(self.padding):
+            return []
+        drawn = uniform(seed, batch, 2)
+        rows, columns = self.size or (height, width)
+        top, bottom, left, right = self.padding
+        down = pick(drawn[:, 0], height + top + bottom - rows + 1) - top
+        across = pick(drawn[:, 1], width + left + right - columns + 1) - left
+        known = isinstance(height, int) and isinstance(width, int)
+        reflect = self.padding_mode == "reflect" and any(self.padding)
+        fill = None if known and not any(self.padding) else self.fill
+        warp = primitives.Warp("nearest", fill, self.size, reflect=reflect)
+        return [engine.always(warp, matrix=window(across, down, columns, rows, width, height))]
+
+    def _check_room(self, height, width):
+        for side, extent, first, last, wanted in (
+            ("height", height, *self.padding[:2], self.size and self.size[0]),
+            ("width", width, *self.padding[2:], self.size and self.size[1]),
+        ):
+            if not isinstance(extent, int):
+                continue
+            if wanted is not None and wanted > extent + first + last:
+                raise ValueError(
+                    f"{self.name}: received images of {side} {extent}, with the padding {extent + first + last}, "
+                    f"wanted at least {wanted} for crops of size {self.size}. Enlarge padding, or resize the images first."
+                )
+            if self.padding_mode == "reflect" and max(first, last) >= extent:
+                raise ValueError(
+                    f"{self.name}: received images of {side} {extent}, wanted more than the padding of "
+                    f'{max(first, last)}: there is nothing to reflect. Use less padding, or padding_mode="constant".'
+                )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "padding": self.padding,
+            "padding_mode": self.padding_mode,
+            "fill": self.fill,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomResizedCrop(AugmentationLayer):
+    """Cuts a window of random area, aspect ratio and place out of each image, and resizes it: Inception's crop.
+
+    Drawn as torchvision does: of ten windows the first that fits, or else the largest central one within the ratios.
+    The two resizings of a chain of kerazoo's layers are one.
+
+    Every pixel is interpolated from its four neighbors, also where the image shrinks: there is no antialiasing.
+    Pillow's own ``resize`` averages over all the pixels that fall into one. See ``AugmentationLayer`` for what goes in
+    and comes out.
+
+    Args:
+        size: (height, width) of what comes out, or one number for both.
+        scale: share of the image's area that the window has, a (low, high) pair above 0, up to 1.
+        ratio: width over height of the window, a (low, high) pair; drawn log-uniformly.
+        interpolation: "bilinear" or "nearest".
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> layer = kerazoo.augment.RandomResizedCrop(224, seed=1)
+        >>> dataset = dataset.map(lambda image, label: (layer(image), label)).batch(64)
+
+    Reference:
+        Szegedy et al. 2014, Going Deeper with Convolutions, section 6, https://arxiv.org/abs/1409.4842
+    """
+
+    def __init__(
+        self, size, scale=(0.08, 1.0), ratio=(3 / 4, 4 / 3), interpolation="bilinear", seed=None, name=None
+    ):
+        super().__init__(seed=seed, name=name)
+        self.size = check_size("size", size)
+        self.scale = check_range("scale", scale, 1e-6, 1)
+        self.ratio = check_range("ratio", ratio, 0.01, 100)
+        self.interpolation = check_choice("interpolation", interpolation, ("bilinear", "nearest"))
+
+    def output_size(self, height, width):
+        return self.size
+
+    def plan(self, seed, batch, height, width, channels):
+        drawn = uniform(seed, batch, 2 * TRIES + 2)
+        rows, columns = boxes(drawn[:, 2:], self.scale, self.ratio, height, width)
+        fits, rows, columns = first_that_fits(rows, columns, height, width)
+        central_rows, central_columns = self._largest(height, width)
+        top = ops.where(fits, pick(drawn[:, 0], height - rows + 1), (height - central_rows) // 2)
+        left = ops.where(fits, pick(drawn[:, 1], width - columns + 1), (width - central_columns) // 2)
+        rows = ops.where(fits, rows, central_rows)
+        columns = ops.where(fits, columns, central_columns)
+        warp = primitives.Warp(self.interpolation, None, self.size)
+        return [engine.always(warp, matrix=window(left, top, columns, rows, width, height, *self.size))]
+
+    def _largest(self, height, width):
+        """(height, width) of the largest window whose aspect ratio is allowed; int32."""
+        low, high = (np.float32(end) for end in self.ratio)
+        rows = ops.round(primitives.to_float(width) * float(1 / low))
+        columns = ops.round(primitives.to_float(height) * float(high))
+        return tuple(
+            ops.maximum(ops.minimum(ops.cast(n, "int32"), most), 1) for n, most in ((rows, height), (columns, width))
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "size": self.size,
+            "scale": self.scale,
+            "ratio": self.ratio,
+            "interpolation": self.interpolation,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomPerspective(AugmentationLayer):
+    """Tilts each image at random, as if seen from aside; drawn as torchvision does.
+
+    Each corner moves inward, by a whole number of pixels, up to ``distortion`` times half the side, uniformly and
+    independently along both axes. See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        distortion: 0 to 1; at 0 nothing moves. From about 0.9 on, corners may meet, and the picture may collapse.
+        probability: how often, 0 to 1.
+        interpolation: "bilinear" or "nearest".
+        fill: pixel value outside the image, 0 to 255, or one a channel.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.RandomPerspective(0.3, seed=1)(images)
+
+    Reference:
+        Heckbert 1989, Fundamentals of Texture Mapping and Image Warping, section 2.2.3 (the matrix)
+    """
+
+    def __init__(self, distortion=0.5, probability=0.5, interpolation="bilinear", fill=0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.distortion = check_number("distortion", distortion, 0, 1)
+        self.probability = check_number("probability", probability, 0, 1)
+        self.interpolation = check_choice("interpolation", interpolation, ("bilinear", "nearest"))
+        self.fill = check_fill("fill", fill)
+
+    def check_channels(self, channels):
+        check_fill_channels(self.name, self.fill, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        if not self.distortion or not self.probability:
+            return []
+        drawn = uniform(seed, batch, 9)
+        most = [ops.cast(primitives.to_float(n // 2) * self.distortion, "int32") for n in (width, height)]
+        inward = [pick(drawn[:, i : i + 4], n + 1) for i, n in zip((0, 4), most)]
+        inward = [ops.where(drawn[:, 8:] < self.probability, n, ops.zeros_like(n)) for n in inward]
+        warp = primitives.Warp(self.interpolation, self.fill, projective=True)
+        return [engine.always(warp, matrix=tilted(*inward, height, width))]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "distortion": self.distortion,
+            "probability": self.probability,
+            "interpolation": self.interpolation,
+            "fill": self.fill,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class ColorJitter(AugmentationLayer):
+    """Changes brightness, contrast, saturation and hue of each image at random, in random order.
+
+    Brightness, contrast and saturation are Pillow's ``ImageEnhance`` to the bit. The hue turns exactly, where Pillow
+    goes by way of 256 hues: that differs by a few levels in strong colors. Gray images (one channel) have neither
+    saturation nor hue. See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        brightness: 0.4 draws factors from 0.6 to 1.4 (not below 0), or a (low, high) pair of factors, 0 to 100.
+        contrast: as brightness.
+        saturation: as brightness.
+        hue: share of the circle, 0 to 0.5, either way, or a (low, high) pair within -0.5 to 0.5.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range, or if images have neither one nor three channels.
+
+    Example:
+        >>> images = kerazoo.augment.ColorJitter(0.4, 0.4, 0.4, hue=0.1, seed=1)(images)
+
+    Reference:
+        Howard 2013, Some Improvements on Deep CNN Based Image Classification, https://arxiv.org/abs/1312.5402
+    """
+
+    def __init__(self, brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.brightness = check_factors("brightness", brightness)
+        self.contrast = check_factors("contrast", contrast)
+        self.saturation = check_factors("saturation", saturation)
+        self.hue = check_range("hue", hue, -0.5, 0.5, around=0)
+
+    def check_channels(self, channels):
+        check_color(self.name, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        kinds = [
+            (primitives.Blend("black"), self.brightness),
+            (primitives.Blend("mean"), self.contrast),
+            (primitives.Blend("gray"), self.saturation),
+        ]
+        kinds = [(kind, span) for kind, span in kinds if span != (1, 1)]
+        turns = self.hue != (0, 0)
+        if channels == 1:
+            kinds, turns = [kind for kind in kinds if kind[0].toward != "gray"], False
+        n = len(kinds) + turns
+        if not n:
+            return []
+        drawn, params, used = uniform(seed, batch, 5), {}, [kind for kind, _ in kinds]
+        if kinds:
+            # Multiples of 2 ** -12: products with levels are then exact in float32, here and in Pillow.
+            factors = [exact.rounded(exact.between(drawn[:, i], *span), 12) for i, (_, span) in enumerate(kinds)]
+            params["factor"] = ops.stack(factors + [ops.ones_like(drawn[:, 0])] * turns, axis=1)
+        if turns:
+            used.append(filters.Hue())
+            steps = ops.cast(ops.floor(exact.between(drawn[:, 3], *self.hue) * float(filters.TURN)), "int32")
+            params["turn"] = ops.stack([ops.where(steps < 0, steps + filters.TURN, steps)] * n, axis=1)
+        if n == 1:
+            return [engine.Step(tuple(used), params)]
+        choice = exact.table(drawn[:, 4], np.array(list(itertools.permutations(range(n))), "int32"))
+        if kinds:
+            params["factor"] = ops.take_along_axis(params["factor"], choice, axis=1)
+        return [engine.Step(tuple(used), params, choice)]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "brightness": self.brightness,
+            "contrast": self.contrast,
+            "saturation": self.saturation,
+            "hue": self.hue,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomGrayscale(AugmentationLayer):
+    """Takes the color from each image at random; the channels stay three, all alike.
+
+    The gray level is Pillow's ``convert("L")``, to the bit. See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        probability: how often, 0 to 1.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range, or if images have neither one nor three channels.
+
+    Example:
+        >>> images = kerazoo.augment.RandomGrayscale(0.2, seed=1)(images)
+
+    Reference:
+        Chen et al. 2020, A Simple Framework for Contrastive Learning, appendix A, https://arxiv.org/abs/2002.05709
+    """
+
+    def __init__(self, probability=0.1, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.probability = check_number("probability", probability, 0, 1)
+
+    def check_channels(self, channels):
+        check_color(self.name, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        if channels == 1:
+            return []
+        return [engine.sometimes(uniform(seed, batch, 1)[:, 0], self.probability, filters.Gray())]
+
+    def get_config(self):
+        return {**super().get_config(), "probability": self.probability}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class RandomErasing(AugmentationLayer):
+    """Fills a random box of each image; drawn as torchvision does.
+
+    Of ten boxes of random area and aspect ratio the first that fits is taken; where none does, nothing is erased. See
+    ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        probability: how often, 0 to 1.
+        scale: share of the image's area that the box has, a (low, high) pair above 0, up to 1.
+        ratio: height over width of the box, a (low, high) pair; drawn log-uniformly.
+        fill: pixel value, 0 to 255, one a channel, or "noise": uniform from 0 to 255, for every pixel and channel its
+            own.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.RandomErasing(0.25, fill="noise", seed=1)(images)
+
+    Reference:
+        Zhong et al. 2017, Random Erasing Data Augmentation, https://arxiv.org/abs/1708.04896
+    """
+
+    def __init__(self, probability=0.5, scale=(0.02, 0.33), ratio=(0.3, 3.3), fill=0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.probability = check_number("probability", probability, 0, 1)
+        self.scale = check_range("scale", scale, 1e-6, 1)
+        self.ratio = check_range("ratio", ratio, 0.01, 100)
+        self.fill = fill if isinstance(fill, str) and fill == "noise" else check_fill("fill", fill, ' or "noise"')
+
+    def check_channels(self, channels):
+        if self.fill != "noise":
+            check_fill_channels(self.name, self.fill, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        if not self.probability:
+            return []
+        drawn = uniform(seed, batch, 2 * TRIES + 5)
+        columns, rows = boxes(drawn[:, 5:], self.scale, self.ratio, height, width)
+        # Smaller than the image in both directions, as there.
+        fits, rows, columns = first_that_fits(rows, columns, height - 1, width - 1)
+        top, left = pick(drawn[:, 0], height - rows + 1), pick(drawn[:, 1], width - columns + 1)
+        never = ops.ones_like(drawn[:, 2])
+        box = {"top": top, "bottom": top + rows, "left": left, "right": left + columns}
+        if self.fill == "noise":
+            box["key"] = filters.keys(drawn[:, 3:5])
+        erase = filters.Erase(None if self.fill == "noise" else self.fill)
+        return [engine.sometimes(ops.where(fits, drawn[:, 2], never), self.probability, erase, **box)]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "probability": self.probability,
+            "scale": self.scale,
+            "ratio": self.ratio,
+            "fill": self.fill,
+        }
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class Cutout(AugmentationLayer):
+    """Fills a square of each image, its center anywhere, what is outside cut off.
+
+    See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        size: pixels of the side, or a (height, width) pair. The paper: 16 for CIFAR-10, 8 for CIFAR-100.
+        fill: pixel value, 0 to 255, or one a channel.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.Cutout(16, seed=1)(images)
+
+    Reference:
+        DeVries and Taylor 2017, Improved Regularization of Convolutional Neural Networks with Cutout,
+        https://arxiv.org/abs/1708.04552
+    """
+
+    def __init__(self, size, fill=0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.size = check_size("size", size)
+        self.fill = check_fill("fill", fill)
+
+    def check_channels(self, channels):
+        check_fill_channels(self.name, self.fill, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        drawn = uniform(seed, batch, 2)
+        rows, columns = self.size
+        top, left = pick(drawn[:, 0], height) - rows // 2, pick(drawn[:, 1], width) - columns // 2
+        box = {"top": top, "bottom": top + rows, "left": left, "right": left + columns}
+        return [engine.always(filters.Erase(self.fill), **box)]
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "fill": self.fill}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class GaussianNoise(AugmentationLayer):
+    """Adds normal noise to every channel of every pixel, of a strength drawn for each image.
+
+    The normal numbers come from a table of 1024, which ends at 3.3 standard deviations; integers stay integers. See
+    ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        std: standard deviation in gray levels, 0 to 255; a (low, high) pair, or one number for all images.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.GaussianNoise((0, 10), seed=1)(images)
+    """
+
+    def __init__(self, std=(0.0, 10.0), seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.std = check_fixed_or_range("std", std, 0, 255)
+
+    def plan(self, seed, batch, height, width, channels):
+        if self.std == (0, 0):
+            return []
+        drawn = uniform(seed, batch, 3)
+        std = ops.cast(ops.floor(exact.between(drawn[:, 0], *self.std) * 256.0), "int32")
+        return [engine.always(filters.Noise(), std=std, key=filters.keys(drawn[:, 1:]))]
+
+    def get_config(self):
+        return {**super().get_config(), "std": self.std}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class GaussianBlur(AugmentationLayer):
+    """Blurs each image by a Gaussian of its own width.
+
+    Images are mirrored at their borders, and the Gaussian ends at three of the largest standard deviations. See
+    ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        sigma: standard deviation in pixels, 0 to 20; a (low, high) pair, or one number for all images.
+        probability: how often, 0 to 1.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.GaussianBlur((0.1, 2.0), probability=0.5, seed=1)(images)
+
+    Reference:
+        Chen et al. 2020, A Simple Framework for Contrastive Learning, appendix A, https://arxiv.org/abs/2002.05709
+    """
+
+    def __init__(self, sigma=(0.1, 2.0), probability=1.0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.sigma = check_fixed_or_range("sigma", sigma, 0, 20)
+        self.probability = check_number("probability", probability, 0, 1)
+
+    def plan(self, seed, batch, height, width, channels):
+        radius = math.ceil(3 * self.sigma[1])
+        if not radius or not self.probability:
+            return []
+        drawn = uniform(seed, batch, 2)
+        blur, kernel = filters.Blur(radius), exact.table(drawn[:, 0], filters.kernels(*self.sigma, radius))
+        if self.probability == 1:
+            return [engine.always(blur, kernel=kernel)]
+        return [engine.sometimes(drawn[:, 1], self.probability, blur, kernel=kernel)]
+
+    def get_config(self):
+        return {**super().get_config(), "sigma": self.sigma, "probability": self.probability}
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class ElasticTransform(AugmentationLayer):
+    """Displaces pixels by a smooth random field, as if the image were drawn on rubber.
+
+    The field is as strong and as smooth as torchvision's for the same numbers: uniform noise under a Gaussian, times
+    half of ``alpha``. See ``AugmentationLayer`` for what goes in and comes out.
+
+    Args:
+        alpha: strength, 0 to 10,000. Pixels move by about 0.081 alpha / sigma along each axis (the standard
+            deviation, for sigma of 1 and more): with 50 and 5, by 0.81.
+        sigma: smoothness in pixels, 0.5 to 100.
+        interpolation: "bilinear" or "nearest".
+        fill: pixel value outside the image, 0 to 255, or one a channel.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> images = kerazoo.augment.ElasticTransform(alpha=120.0, sigma=4.0, seed=1)(images)
+
+    Reference:
+        Simard et al. 2003, Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis,
+        https://doi.org/10.1109/ICDAR.2003.1227801
+    """
+
+    def __init__(self, alpha=50.0, sigma=5.0, interpolation="bilinear", fill=0, seed=None, name=None):
+        super().__init__(seed=seed, name=name)
+        self.alpha = check_number("alpha", alpha, 0, 10_000)
+        self.sigma = check_number("sigma", sigma, 0.5, 100)
+        self.interpolation = check_choice("interpolation", interpolation, ("bilinear", "nearest"))
+        self.fill = check_fill("fill", fill)
+
+    def check_channels(self, channels):
+        check_fill_channels(self.name, self.fill, channels)
+
+    def plan(self, seed, batch, height, width, channels):
+        if not self.alpha:
+            return []
+        elastic = filters.Elastic(self._deviation(), self.sigma, self.interpolation, self.fill)
+        return [engine.always(elastic, key=filters.keys(uniform(seed, batch, 2)))]
+
+    def _deviation(self):
+        """How far pixels move: of uniform noise, from -1 to 1, under a normalized Gaussian along both axes."""
+        x = np.arange(-math.ceil(4 * self.sigma), math.ceil(4 * self.sigma) + 1)
+        gaussian = np.exp(-0.5 * (x / self.sigma) ** 2)
+        return float(self.alpha / 2 / math.sqrt(3) * (gaussian**2).sum() / gaussian.sum() ** 2)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "sigma": self.sigma,
+            "interpolation": self.interpolation,
+            "fill": self.fill,
+        }
+
+
+TRIES = 10  # windows that are drawn before giving up
+
+
+def pick(drawn, n):
+    """Integers from 0 to n - 1, int32, by numbers drawn from [0, 1); n an integer or int32 tensor, 1 if it is less."""
+    index = ops.cast(ops.floor(drawn * primitives.to_float(n)), "int32")
+    return ops.maximum(ops.minimum(index, n - 1), 0)
+
+
+def boxes(drawn, scale, ratio, height, width):
+    """Sizes of random boxes: (heights, widths), int32 (batch, TRIES), of areas and ratios (width over height) drawn."""
+    area = exact.between(drawn[:, :TRIES], *scale) * (primitives.to_float(height) * primitives.to_float(width))
+    steps = np.arange(0.5, 4096) / 4096
+    roots = np.exp(0.5 * (math.log(ratio[0]) * (1 - steps) + math.log(ratio[1]) * steps))
+    side, index = ops.sqrt(area), exact.choice(drawn[:, TRIES:], 4096)
+
+    def times(factors):
+        # Rounded down before: no compiler can join the product and the rounding.
+        product = side * ops.take(ops.convert_to_tensor(factors.astype("float32")), index, axis=0)
+        return ops.cast(ops.round(exact.rounded(product, 10)), "int32")
+
+    return times(1 / roots), times(roots)
+
+
+def first_that_fits(rows, columns, height, width):
+    """Whether any of the boxes fits into height and width, and rows and columns of the first that does; (batch,)."""
+    fits = ops.cast((rows > 0) & (columns > 0) & (rows <= height) & (columns <= width), "int32")
+    first = ops.cast(ops.argmax(fits, axis=1), "int32")[:, None]
+    rows, columns = (ops.take_along_axis(n, first, axis=1)[:, 0] for n in (rows, columns))
+    return ops.max(fits, axis=1) > 0, rows, columns
+
+
+def window(left, top, columns, rows, width, height, to_rows=None, to_columns=None):
+    """The matrix that shows a window of an image; int32 (batch,) or integers, in pixels.
+
+    Args:
+        left, top, columns, rows: the window.
+        width, height: of the image.
+        to_rows, to_columns: the size that the window gets, integers; None: as it is.
+    """
+    # Between the centers of window and image: multiples of a half.
+    across, down = (
+        ops.cast(2 * first + extent - whole, "float32") * 0.5
+        for first, extent, whole in ((left, columns, width), (top, rows, height))
+    )
+    if to_rows is None:
+        return primitives.matrix(1, 0, across, 0, 1, down)
+    # Rounded to what ``chain`` keeps; a division by a constant is not the same everywhere.
+    zoom = [
+        ops.round(ops.cast(extent, "float32") * float(np.float32(2**18 / to))) * 2.0**-18
+        for extent, to in ((columns, to_columns), (rows, to_rows))
+    ]
+    return primitives.matrix(zoom[0], 0, across, 0, zoom[1], down)
+
+
+def tilted(right, down, height, width):
+    """The matrix that takes four corners to those of the image; as torchvision and Pillow have it.
+
+    Args:
+        right, down: int32 (batch, 4), how far the corners move inward: top left, top right, bottom right, bottom left.
+        height, width: integers or int32 tensors.
+    """
+    wide, high = primitives.to_float(width), primitives.to_float(height)
+    per_x, per_y = reciprocal(width), reciprocal(height)
+
+    def times(a, b):
+        return ops.round(a * b * 2.0**21) * 2.0**-21
+
+    # Corners in widths and heights from the center: the first pixel and the last, by their upper left corners.
+    right, down = (ops.cast(n, "float32") for n in (right, down))
+    signs_x, signs_y = (np.array(signs, "float32") for signs in ((1, -1, -1, 1), (1, 1, -1, -1)))
+    x = times(right * signs_x - 0.5 * signs_x * wide - (1 - signs_x) * 0.5, per_x)
+    y = times(down * signs_y - 0.5 * signs_y * high - (1 - signs_y) * 0.5, per_y)
+    (x0, x1, x2, x3), (y0, y1, y2, y3) = ([n[:, i] for i in range(4)] for n in (x, y))
+    # From the unit square to the corners.
+    ax, bx, sx = x1 - x2, x3 - x2, x0 - x1 + x2 - x3
+    ay, by, sy = y1 - y2, y3 - y2, y0 - y1 + y2 - y3
+    area = times(ax, by) - times(bx, ay)
+    area = ops.where(ops.abs(area) < 1e-3, 1e-3, area)
+    g, h = (times(sx, by) - times(bx, sy)) / area, (times(ax, sy) - times(sx, ay)) / area
+    a, b, c = x1 - x0 + times(g, x1), x3 - x0 + times(h, x3), x0
+    d, e, f = y1 - y0 + times(g, y1), y3 - y0 + times(h, y3), y0
+    # Back: the adjugate.
+    rows = [
+        [e - times(f, h), times(c, h) - b, times(b, f) - times(c, e)],
+        [times(f, g) - d, a - times(c, g), times(c, d) - times(a, f)],
+        [times(d, h) - times(e, g), times(b, g) - times(a, h), times(a, e) - times(b, d)],
+    ]
+    # Onto the first and last pixels: half a width lower, and shorter by one.
+    short_x, short_y = 1 - per_x, 1 - per_y
+    last = rows[2]
+    rows[0] = [times(short_x, n) - 0.5 * w for n, w in zip(rows[0], last)]
+    rows[1] = [times(short_y, n) - 0.5 * w for n, w in zip(rows[1], last)]
+    whole = ops.where(ops.abs(last[2]) < 1e-3, 1e-3, last[2])
+    (a, b, c), (d, e, f), (g, h, _) = ([n / whole for n in row] for row in rows)
+    matrix = primitives.matrix(
+        a, b * per_y * wide, c * wide, d * per_x * high, e, f * high, g * per_x, h * per_y
+    )
+    moved = ops.max(right + down, axis=1) > 0
+    return ops.where(moved[:, None, None], matrix, np.eye(3, dtype="float32"))
+
+
+def reciprocal(n):
+    """1 / n in float32, the same for an integer and for a tensor."""
+    return float(np.float32(1) / np.float32(n)) if isinstance(n, int) else 1.0 / primitives.to_float(n)
+
+
+def check_size(name, value):
+    """``value`` as (height, width): one positive integer for both, or two."""
+    pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(_is_count(n) and n > 0 for n in pair):
+        raise ValueError(f"{name}: received {value!r}, wanted a positive integer or a (height, width) pair of them.")
+    return int(pair[0]), int(pair[1])
+
+
+def check_padding(value):
+    """(top, bottom, left, right) of one integer, a (height, width) pair, or four."""
+    sides = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(sides) not in (1, 2, 4) or not all(_is_count(n) and n >= 0 for n in sides):
+        raise ValueError(
+            f"padding: received {value!r}, wanted an integer of at least 0, a (height, width) pair, or "
+            "(top, bottom, left, right)."
+        )
+    sides = tuple(int(n) for n in sides)
+    return sides if len(sides) == 4 else (sides[0], sides[0], sides[-1], sides[-1])
+
+
+def check_fill(name, value, otherwise=""):
+    """``value`` as a tuple of floats from 0 to 255: of one number, or of one a channel."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    try:
+        if not values:
+            raise ValueError
+        return tuple(check_number(name, number, 0, 255) for number in values)
+    except ValueError:
+        raise ValueError(
+            f"{name}: received {value!r}, wanted a number from 0 to 255, a tuple of one a channel{otherwise}."
+        ) from None
+
+
+def check_fill_channels(name, fill, channels):
+    """Raises a ValueError if there are neither one fill value nor as many as channels."""
+    if len(fill) not in (1, channels):
+        raise ValueError(
+            f"{name}: received images of {channels} channels, wanted {len(fill)}, as fill={fill} has values. Give one "
+            "value, or one a channel."
+        )
+
+
+def check_color(name, channels):
+    """Raises a ValueError if images are neither gray nor RGB."""
+    if channels not in (1, 3):
+        raise ValueError(
+            f"{name}: received images of {channels} channels, wanted 3 (RGB) or 1 (gray). Split off the others first, "
+            "for example images[..., :3]."
+        )
+
+
+def check_factors(name, value):
+    """``value`` as a (low, high) pair of factors: a pair itself, or a number n for 1 - n, or 0, to 1 + n."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 1:
+        value = (0.0, 1.0 + check_number(name, value, 0, 99))
+    return check_range(name, value, 0, 100, around=1)
+
+
+def check_fixed_or_range(name, value, low, high):
+    """``value`` as a (low, high) pair: a pair itself, or one number for both."""
+    if isinstance(value, (tuple, list)):
+        return check_range(name, value, low, high)
+    return (check_number(name, value, low, high),) * 2
+
+
+def _is_count(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)

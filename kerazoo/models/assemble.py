@@ -1,4 +1,4 @@
-"""The Keras side of `builder`: augmentation, normalization, heads and the loss of mixed labels."""
+"""The Keras side of `builder`: normalization, checks and heads."""
 import contextlib
 import inspect
 import os
@@ -6,45 +6,11 @@ import sys
 
 import keras
 import numpy as np
-from keras import ops
 
 from kerazoo.models import layers
 from kerazoo.models.builder import PREPROCESSING
 from kerazoo.models.kit import ACTIVATIONS, INITIALIZERS
 from kerazoo.weights import about, tags
-
-
-def augment(x, augmentation):
-    """Put the layers in front of the network; return the tensor and whether one of them mixes labels."""
-    stages = [] if augmentation is None else augmentation
-    stages = list(stages) if isinstance(stages, (list, tuple)) else [stages]
-    for layer in stages:
-        if not isinstance(layer, keras.layers.Layer):
-            raise ValueError(
-                "augmentation must be a Keras layer or a list of Keras layers, such as kerazoo.augment.RandomAffine(); "
-                f"got {layer!r}."
-            )
-        check_mixing(layer)
-        if not layer._call_has_training_arg:
-            layer = layers.TrainingOnly(layer, name=f"{layer.name}_in_training")
-        # Keras's augmentation layers are active unless told otherwise; training=True in fit overrides this.
-        x = layer(x, training=False)
-    return x, any(hasattr(layer, "take_mixing") for layer in stages)
-
-
-def check_mixing(layer):
-    """Labels are mixed by `take_mixing`; a layer that mixes images without it would train on wrong labels."""
-    inner = getattr(layer, "layers", [])
-    if hasattr(layer, "take_mixing") or not (
-        type(layer).__name__ in ("MixUp", "CutMix") or any(hasattr(part, "take_mixing") for part in inner)
-    ):
-        for part in inner:
-            check_mixing(part)
-        return
-    raise ValueError(
-        f"{layer.name} mixes images, and the loss would not hear of it. Put a layer of kerazoo.augment, such as "
-        "kerazoo.augment.MixUp, into the list itself."
-    )
 
 
 def normalize(x, preprocessing):
@@ -175,63 +141,3 @@ def average(pair):
 def join(logits, others, weight):
     """The model's output: the logits, and beside them, in training, those of the auxiliary heads for the loss."""
     return layers.AuxiliaryHeads(weight, dtype=full_precision(), name="auxiliary_heads")([logits, *others])
-
-
-@layers.register
-class TrainedWithLayers(keras.Model):
-    """A functional model some of whose layers speak to the loss: label mixing and auxiliary heads.
-
-    The loss counts each image once for each of its labels, and each auxiliary head by its weight. Keras calls
-    `compute_loss` on every backend right after the forward pass, so that no train step is overridden.
-    """
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        # In their order: each mixes what the one before has mixed.
-        drawn, auxiliary = [], []
-        if training:
-            drawn = taken(layer.take_mixing() for layer in self.layers if hasattr(layer, "take_mixing"))
-            auxiliary = taken(layer.take_auxiliary() for layer in self.layers if hasattr(layer, "take_auxiliary"))
-        if not drawn and not auxiliary:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        if drawn and any(getattr(loss, "reduction", None) == "mean_with_sample_weight"
-                         for loss in keras.tree.flatten(self.loss)):
-            raise ValueError(
-                "Label mixing weighs each image's labels, which a loss with reduction='mean_with_sample_weight' "
-                "divides out again. Compile with reduction='sum_over_batch_size', Keras's default, or 'sum'."
-            )
-        batch = ops.shape(keras.tree.flatten(y_pred)[0])[0]
-        if sample_weight is None:
-            weight = ops.ones((batch,), "float32")
-        else:
-            # Keras takes (batch, 1) as well, which would meet the shares (batch,) as a square.
-            weight = ops.reshape(ops.cast(sample_weight, "float32"), (batch,))
-        terms = [(y, weight)]
-        for partner, keep in drawn:
-            keep = ops.cast(keep, "float32")
-            terms = [
-                term for labels, weight in terms
-                for term in (
-                    (labels, weight * keep),
-                    (
-                        keras.tree.map_structure(lambda tensor: ops.take(tensor, partner, axis=0), labels),
-                        ops.take(weight, partner, axis=0) * (1 - keep),
-                    ),
-                )
-            ]
-        if not drawn:
-            terms = [(y, sample_weight)]
-        # Each call adds the regularization, which counts once.
-        penalty = sum(ops.sum(loss) for loss in self.losses)
-
-        def loss_of(outputs):
-            return sum(super(TrainedWithLayers, self).compute_loss(x, labels, outputs, weight, training) - penalty
-                       for labels, weight in terms)
-
-        total = loss_of(y_pred)
-        for share, heads in auxiliary:
-            total = total + share * sum(loss_of(logits) for logits in heads)
-        return total + penalty
-
-
-def taken(answers):
-    return [answer for answer in answers if answer is not None]

@@ -91,7 +91,7 @@ def builder(
             )
         import keras
 
-        from kerazoo.models import assemble
+        from kerazoo.models import assemble, augmentation as augmenting, trained
         from kerazoo.models.kit import NORMS, Kit
 
         if keras.config.image_data_format() == "channels_first":
@@ -128,7 +128,7 @@ def builder(
             check(key, own.setdefault(key, default))
 
         image = keras.Input(shape, name="image")
-        x, mixing = assemble.augment(image, augmentation)
+        x, mixing = augmenting.augment(image, augmentation)
         x = assemble.normalize(x, preprocessing)
         x = trunk(x, parts, **design, **own)
         x, taps = x if auxiliary else (x, [])
@@ -144,7 +144,7 @@ def builder(
                 x = assemble.join(x, others, auxiliary_weight)
         elif pooling:
             x = assemble.pool(x, pooling)
-        kind = assemble.TrainedWithLayers if mixing or (include_top and taps) else keras.Model
+        kind = trained.TrainedWithLayers if mixing or (include_top and taps) else keras.Model
         with assemble.deep_graphs():
             model = kind(image, x, name=name or build.__name__)
         sign(model, build.__name__, {

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.augment import AugmentationLayer, MixUp, RandomAffine, draws
+from kerazoo.augment import AugmentationLayer, AugMix, AutoAugment, MixUp, RandAugment, RandomAffine, draws, operations
 
 BACKEND = keras.backend.backend()
 tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow's own machinery")
@@ -21,7 +21,21 @@ tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="about Tens
 LAYERS = {
     "affine": lambda **options: RandomAffine(rotation=30, translation=0.1, scale=0.2, shear=5, fill=9, **options),
     "affine_nearest": lambda **options: RandomAffine(rotation=30, scale=0.2, interpolation="nearest", **options),
+    "flip": lambda **options: operations.RandomFlip("both", 0.6, **options),
+    "crop_reflect": lambda **options: operations.RandomCrop(padding=3, padding_mode="reflect", **options),
+    "resized_crop": lambda **options: operations.RandomResizedCrop((12, 10), **options),
+    "perspective": lambda **options: operations.RandomPerspective(probability=0.9, fill=9, **options),
+    "jitter": lambda **options: operations.ColorJitter(0.4, 0.4, 0.4, 0.5, **options),
+    "grayscale": lambda **options: operations.RandomGrayscale(0.8, **options),
+    "erasing_noise": lambda **options: operations.RandomErasing(0.9, (0.1, 0.5), fill="noise", **options),
+    "cutout": lambda **options: operations.Cutout(5, fill=9, **options),
+    "noise": lambda **options: operations.GaussianNoise((5, 20), **options),
+    "blur": lambda **options: operations.GaussianBlur((0.5, 1.0), 0.9, **options),
+    "elastic": lambda **options: operations.ElasticTransform(100, 3, fill=9, **options),
     "mixup": lambda **options: MixUp(1.0, classes=5, **options),
+    "rand_augment": lambda **options: RandAugment(2, 15, magnitude_std=2, **options),
+    "auto_augment": lambda **options: AutoAugment([[("rotate", 1, 5), ("invert", 0.5, None)]], **options),
+    "augmix": lambda **options: AugMix(severity=8, **options),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 

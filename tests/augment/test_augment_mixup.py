@@ -28,37 +28,37 @@ def blend(values, partner, keep):
     return keep * values + (1 - keep) * values[partner]
 
 
+def pictures(layer, images, seed=None):
+    """The mixed images alone, which a call by hand refuses, and the pair that explains them."""
+    seed = layer.generator.next() if seed is None else np.array(seed, "int32")
+    mixed, _ = layer.augment(keras.ops.convert_to_tensor(images), None, keras.ops.cast(seed, "int32"))
+    ((partner, keep),) = layer.take_mixing()
+    return numpy(mixed), numpy(partner), numpy(keep)
+
+
 def test_taken_mixing_explains_the_images():
-    layer = MixUp(1.0, seed=1)
-    mixed = numpy(layer(IMAGES))
-    partner, keep = numpy(layer.take_mixing())
+    mixed, partner, keep = pictures(MixUp(1.0, seed=1), IMAGES)
     assert partner.dtype == "int32" and keep.dtype == "float32"
-    assert sorted(partner) == list(range(8)) and (0 <= keep).all() and (keep <= 1).all()
+    assert sorted(partner) == list(range(8)) and (0.5 <= keep).all() and (keep <= 1).all()
+    np.testing.assert_array_equal(keep * 4096, np.round(keep * 4096))
     np.testing.assert_allclose(mixed, blend(IMAGES, partner, keep), atol=1e-4)
 
 
-@pytest.mark.parametrize("labels", [LABELS, LABELS.astype("uint8"), list(LABELS), ONE_HOT, ONE_HOT.astype("float16")])
-def test_labels_are_mixed_as_the_images_are(labels):
-    layer = MixUp(1.0, classes=5, seed=1)
-    layer(IMAGES, seed=(1, 2))
-    partner, keep = numpy(layer.take_mixing())
-    result = numpy(layer({"images": IMAGES, "labels": labels}, seed=(1, 2)))
-    assert result["labels"].dtype == "float32"
-    np.testing.assert_allclose(result["images"], blend(IMAGES, partner, keep), atol=1e-4)
-    np.testing.assert_allclose(result["labels"], blend(ONE_HOT, partner, keep), atol=1e-6)
-    assert layer.take_mixing() is None  # the labels are mixed already; the loss must not mix them again
+def test_uint8_pixels_are_rounded_once_and_exactly():
+    images = np.random.default_rng(1).integers(0, 256, (64, 9, 9, 3), dtype="uint8")
+    mixed, partner, keep = pictures(MixUp(1.0), images, (5, 6))
+    shares = np.round(keep * 4096).astype("int64").reshape(-1, 1, 1, 1)
+    exact = shares * images + (4096 - shares) * images[partner].astype("int64")
+    np.testing.assert_array_equal(np.round(exact / 4096), mixed)  # half to even, both
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 0.4, 1.0, 3.0])
 def test_shares_follow_the_beta_distribution(alpha):
     stats = pytest.importorskip("scipy.stats", reason="SciPy has the Beta distribution to compare with")
-    layer = MixUp(alpha, seed=7)
-    layer(np.zeros((100_000, 1, 1, 1), "float32"))
-    partner, keep = numpy(layer.take_mixing())
-    assert keep.min() >= 0.5
-    # The Kolmogorov-Smirnov statistic, at fixed places: between 1 - 1e-7 and 1, where small alphas put many shares,
-    # float32 has no numbers, so that scipy's test over the draws themselves would see ties.
-    places = np.linspace(0.5, 1 - 1e-4, 10_000)
+    _, partner, keep = pictures(MixUp(alpha), np.zeros((100_000, 1, 1, 1), "float32"), (7, 0))
+    # The Kolmogorov-Smirnov statistic. Shares are rounded to multiples of 1/4096, which changes nothing at the places
+    # halfway between them.
+    places = (np.arange(2048, 4096) + 0.5) / 4096
     expected = 2 * stats.beta(alpha, alpha).cdf(places) - 1
     distance = np.abs(np.searchsorted(np.sort(keep), places, "right") / 100_000 - expected)
     assert distance.max() < 1.63 / np.sqrt(100_000)  # 1 %
@@ -66,15 +66,48 @@ def test_shares_follow_the_beta_distribution(alpha):
     assert abs(np.corrcoef(partner, keep)[0, 1]) < 0.015
 
 
-@pytest.mark.parametrize("alpha", [1e-3, 0.1, 0.7, 1.0, 5.0, 1e3, 1e6])
-def test_the_quantile_table_is_exact(alpha):
+@pytest.mark.parametrize("alpha", [1e-3, 0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 5.0, 1e3, 1e6])
+def test_the_table_is_that_of_the_distribution(alpha):
     stats = pytest.importorskip("scipy.stats", reason="SciPy has the Beta distribution to compare with")
-    from kerazoo.augment.mix import beta_quantile, beta_table
+    from kerazoo.augment.mix import beta_cdf
 
-    probability = np.linspace(0.001, 0.999, 999).astype("float32")
-    keep = numpy(beta_quantile(keras.ops.convert_to_tensor(probability), beta_table(alpha), alpha)).astype("float64")
-    reference = stats.beta(alpha, alpha).ppf(probability.astype("float64"))
-    np.testing.assert_allclose(keep, reference, atol=2e-3 * reference.std())
+    places = np.concatenate([[0, 1e-9], np.linspace(1e-6, 1, 5_000)])
+    np.testing.assert_allclose(beta_cdf(places, alpha), stats.beta(alpha, alpha).cdf(places), rtol=0, atol=1e-8)
+
+
+def test_a_rank_is_how_many_entries_are_at_most_the_number():
+    from kerazoo.augment.mix import rank
+
+    rng = np.random.default_rng(0)
+    for length in (1, 2, 3, 7, 8, 100, 2048):
+        table = np.sort(rng.integers(0, 2**24 + 1, length)).astype("int32")
+        drawn = np.concatenate([rng.integers(0, 2**24, 500), table[table < 2**24], [0, 2**24 - 1]]).astype("int32")
+        found = numpy(rank(table, keras.ops.convert_to_tensor(drawn)))
+        np.testing.assert_array_equal(found, np.searchsorted(table, drawn, "right"))
+
+
+@pytest.mark.parametrize("stable", [True, False], ids=["a stable sort", "another"])
+@pytest.mark.parametrize("batch", [1, 2, 7, 64, 5000])
+def test_partners_are_a_permutation_whatever_the_ties(batch, stable, monkeypatch):
+    from kerazoo.augment.mix import permutation
+
+    if not stable:
+        backwards = lambda x: np.lexsort((-np.arange(batch), numpy(x)))  # noqa: E731
+        monkeypatch.setattr(keras.ops, "argsort", backwards)
+    drawn = np.random.default_rng(0).integers(0, 2**24, batch) / 2**24
+    drawn[: batch // 2] = drawn[0]
+    found = numpy(permutation(keras.ops.convert_to_tensor(drawn.astype("float32")), batch))
+    assert sorted(found) == list(range(batch))
+    # Equal numbers stay in the order of their indices, as a stable sort has them.
+    np.testing.assert_array_equal([i for i in found if i < batch // 2], np.arange(batch // 2))
+
+
+def test_every_partner_is_as_likely():
+    layer, counts = MixUp(1.0), np.zeros((10, 10))
+    for seed in range(50):
+        _, partner, _ = pictures(layer, np.zeros((200, 1, 1, 1), "uint8"), (seed, 1))
+        np.add.at(counts, (np.arange(200) // 20, partner // 20), 1)
+    assert ((counts - 100) ** 2 / 100).sum() < 126  # chi-square, 81 degrees of freedom: 0.1 %
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
@@ -85,28 +118,39 @@ def test_a_batch_of_one_stays_as_it_is(dtype):
         result = numpy(layer({"images": images, "labels": LABELS[:1]}))
         np.testing.assert_array_equal(result["images"], images)
         np.testing.assert_array_equal(result["labels"], ONE_HOT[:1])
-        np.testing.assert_array_equal(numpy(layer(images[0])), images[0])
+        single = numpy(layer({"images": images[0], "labels": LABELS[0]}))
+        np.testing.assert_array_equal(single["images"], images[0])
+        np.testing.assert_array_equal(single["labels"], ONE_HOT[0])
+
+
+def in_a_model(layer):
+    """A model that hands images through the layer: what may call it without labels."""
+    inputs = keras.Input((6, 6, 3))
+    return keras.Model(inputs, layer(inputs, training=False))
 
 
 def test_mixing_is_handed_out_once_and_only_after_training():
     layer, other = MixUp(seed=1), MixUp(seed=1)
     assert layer.take_mixing() is None
     layer(keras.Input((6, 6, 3)))
-    layer(keras.Input((6, 6, 3)), training=False)
+    model = in_a_model(layer)
     assert layer.take_mixing() is None
     layer(IMAGES, training=False)
     assert layer.take_mixing() is None
-    layer(IMAGES)
+    model(IMAGES, training=True)
     assert other.take_mixing() is None
     assert layer.take_mixing() is not None and layer.take_mixing() is None
-    layer(IMAGES)
-    layer(IMAGES, training=False)  # an evaluation begins
+    model(IMAGES, training=True)
+    model(IMAGES, training=False)  # an evaluation begins
     assert layer.take_mixing() is None
+    model(IMAGES, training=True)
+    layer({"images": IMAGES, "labels": ONE_HOT})
+    assert layer.take_mixing() is None  # these labels are mixed already; the loss must not mix them again
 
 
 def test_mixing_stays_in_its_thread():
     layer, found = MixUp(seed=1), []
-    layer(IMAGES)
+    in_a_model(layer)(IMAGES, training=True)
     thread = threading.Thread(target=lambda: found.append(layer.take_mixing()))
     thread.start()
     thread.join()
@@ -116,9 +160,10 @@ def test_mixing_stays_in_its_thread():
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch runs eagerly")
 def test_mixing_stays_in_its_trace():
     layer = MixUp(seed=1)
+    seed = np.array([1, 2], "int32")
 
     def train(images):
-        return layer(images, seed=np.array([1, 2]))
+        return layer.augment(keras.ops.convert_to_tensor(images), None, keras.ops.convert_to_tensor(seed))[0]
 
     def take(images):
         return keras.ops.sum(images) if layer.take_mixing() is None else keras.ops.sum(images) + 1
@@ -144,7 +189,8 @@ def test_a_layer_that_is_gone_leaves_nothing_behind():
     from kerazoo import handover
 
     layer = MixUp(seed=1)
-    layer(IMAGES)
+    pictures(layer, IMAGES)
+    layer.augment(keras.ops.convert_to_tensor(IMAGES), None, keras.ops.cast([1, 2], "int32"))
     gc.collect()
     before = len(handover.store())
     del layer
@@ -160,7 +206,7 @@ class Mixed(keras.Model):
         assert (mixing is not None) == training
         if mixing is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
-        partner, keep = mixing
+        ((partner, keep),) = mixing
         loss = keras.losses.sparse_categorical_crossentropy
         other = keras.ops.take(y, partner, axis=0)
         return keras.ops.mean(keep * loss(y, y_pred, True) + (1 - keep) * loss(other, y_pred, True))
@@ -179,8 +225,7 @@ def mixed_model(jit):
 @pytest.mark.parametrize("jit", {"tensorflow": [False, True], "jax": [True], "torch": [False]}[BACKEND])
 def test_the_loss_of_a_model_is_mixed_as_its_images_are(jit):
     model, twin = mixed_model(jit), MixUp(1.0, seed=3)
-    images = numpy(twin(IMAGES))  # what the model will draw: the same seed, the first call
-    partner, keep = numpy(twin.take_mixing())
+    images, partner, keep = pictures(twin, IMAGES)  # what the model will draw: the same seed, the first call
     logits = model.predict(images, verbose=0).astype("float64")
     log = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     rows = np.arange(8)
@@ -222,27 +267,3 @@ def test_replicas_in_threads_do_not_mix_each_others_labels():
 def test_alpha_out_of_range(alpha):
     with pytest.raises(ValueError, match="alpha: received .* wanted a number from 0.001"):
         MixUp(alpha)
-
-
-@pytest.mark.parametrize("classes", [0, 2.5, "ten"])
-def test_classes_out_of_range(classes):
-    with pytest.raises(ValueError, match="classes: received .* wanted an integer of at least 1"):
-        MixUp(classes=classes)
-
-
-@pytest.mark.parametrize(
-    "classes, labels, message",
-    [
-        (None, LABELS, r"dtype int64, wanted classes=.*MixUp\(\.\.\., classes=10\)"),
-        (5, LABELS[:, None], r"shape \(8, 1\), wanted integers \(batch,\)"),
-        (5, LABELS.astype("float32"), r"dtype float32 and shape \(8,\), wanted one-hot or soft"),
-        (4, ONE_HOT, r"shape \(8, 5\), wanted 4 classes"),
-        (5, LABELS[:7], r"shape \(7,\) with images of shape \(8, 6, 6, 3\), wanted one label an image"),
-        (5, LABELS > 2, "dtype bool, wanted integers or floats"),
-        (5, {"a": LABELS}, "type dict, wanted one array"),
-        (5, np.array(["cat"] * 8), "wanted integers or floats"),
-    ],
-)
-def test_labels_that_do_not_fit(classes, labels, message):
-    with pytest.raises(ValueError, match=message):
-        MixUp(classes=classes)({"images": IMAGES, "labels": labels})

@@ -42,6 +42,18 @@ def test_each_head_adds_its_share_to_the_training_loss(name):
     assert loss == pytest.approx(expected, rel=1e-4)
 
 
+def test_regularization_counts_once_whatever_the_heads():
+    images, labels = data("googlenet")
+    model = build("googlenet")
+    logits = model(images, training=True)
+    plain = float(model.compute_loss(images, labels, logits))
+    model.get_layer("head").kernel.regularizer = keras.regularizers.L2(1.0)
+    model(images, training=True)
+    penalty = float(ops.sum(ops.square(model.get_layer("head").kernel)))
+    assert penalty > 1
+    assert float(model.compute_loss(images, labels, logits)) == pytest.approx(plain + penalty, rel=1e-4)
+
+
 def test_heads_hear_of_mixed_labels():
     images, labels = data("googlenet")
     mixer = MixUp(1.0, seed=3)
@@ -49,7 +61,7 @@ def test_heads_hear_of_mixed_labels():
     drawn, take = [], mixer.take_mixing
     mixer.take_mixing = lambda: drawn.append(take()) or drawn[-1]
     loss = float(model.compute_loss(images, labels, model(images, training=True)))
-    partner, keep = (ops.convert_to_numpy(tensor) for tensor in drawn[0])
+    ((partner, keep),) = [[ops.convert_to_numpy(tensor) for tensor in pair] for pair in drawn[0]]
     keep = keep[:, None, None, None]
     mixed = keep * images + (1 - keep) * images[partner]
     soft = keep[:, 0, 0] * np.eye(3)[labels] + (1 - keep[:, 0, 0]) * np.eye(3)[labels[partner]]

@@ -1,0 +1,168 @@
+"""Several layers in a row, in as few passes over the pixels as can be."""
+
+import itertools
+
+import keras
+
+from kerazoo.augment.choose import common_classes
+from kerazoo.augment.draws import fold
+from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
+from kerazoo.augment.mix import MixingLayer, blend_compiled
+
+# Layers of Keras and KerasCV that mix labels, in a form of their own, or change the number of images.
+FOREIGN_MIXERS = ("MixUp", "CutMix", "FourierMix", "Mosaic", "RepeatedAugmentation")
+
+
+@keras.saving.register_keras_serializable(package="kerazoo")
+class Compose(MixingLayer):
+    """Layers in a row, as one layer.
+
+    Neighboring image-wise layers of kerazoo share one pass over the pixels, and those among them that only resample
+    (flips, crops, affine and perspective maps) one resampling: their matrices are multiplied, which is faster and
+    sharper than one after the other. The picture is the same but for this: pixels are interpolated once, bilinearly
+    if one of the layers does so; and what one layer would have moved out of the frame, a later one can bring back,
+    where it would have found fill. Layers with different fills are not merged.
+
+    Layers of Keras and KerasCV may stand in between; they are called as they are, with ``training=True``, on images of
+    the dtype that came in, and draw from seeds of their own. Everything else is drawn from this layer's seed alone;
+    the seeds of the layers inside play no part. Labels, weights and what a model's metrics say are as in ``MixUp`` and
+    ``CutMix``, if one of them is inside.
+
+    Args:
+        layers: list of layers, one or more, in order.
+        seed: integer, or None for a different sequence each time.
+        name: the layer's name.
+
+    Raises:
+        ValueError: if the list is empty, holds what is no layer, or a layer that mixes labels and is none of kerazoo.
+
+    Example:
+        >>> augmentation = Compose([RandomFlip(), RandomResizedCrop(224), RandAugment(), CutMix(classes=1000)])
+        >>> dataset = dataset.batch(64).map(lambda x, y: augmentation({"images": x, "labels": y}), num_parallel_calls=8)
+    """
+
+    def __init__(self, layers, seed=None, name=None):
+        layers = check_row(layers)
+        own = [layer for layer in layers if isinstance(layer, AugmentationLayer)]
+        mixing = [layer for layer in own if layer.mixes]
+        super().__init__(classes=common_classes(mixing), seed=seed, name=name)
+        self.layers = layers
+        self.mixes = bool(mixing)
+        self.steps = sum(layer.steps for layer in mixing)
+        self.passes = as_passes(layers)
+
+    @property
+    def image_wise(self):
+        return all(isinstance(layer, AugmentationLayer) and layer.image_wise for layer in self.layers)
+
+    def plan(self, seed, batch, height, width, channels):
+        return plan_row(enumerate(self.layers), seed, batch, height, width, channels)
+
+    def augment(self, images, labels, seed):
+        if self.mixes:
+            return super().augment(images, labels, seed)
+        return self.blend_compiled(images, seed)[0], labels
+
+    def blend_compiled(self, images, seed):
+        if all(isinstance(layer, AugmentationLayer) for layer in self.layers):
+            return super().blend_compiled(images, seed)
+        # Layers that are not ours may not compile.
+        return self.blend(images, seed)
+
+    def blend(self, images, seed):
+        dtype, pairs = keras.backend.standardize_dtype(images.dtype), []
+        for one in self.passes:
+            images, more = one(images, seed)
+            images = as_dtype(images, dtype)
+            pairs += more
+        return images, pairs
+
+    def output_size(self, height, width):
+        for layer in self.layers:
+            if isinstance(layer, AugmentationLayer):
+                height, width = layer.output_size(height, width)
+            else:
+                height, width = layer.compute_output_shape((None, height, width, 3))[1:3]
+        return height, width
+
+    def check_channels(self, channels):
+        for layer in self.layers:
+            if isinstance(layer, AugmentationLayer):
+                layer.check_channels(channels)
+
+    def get_config(self):
+        return {
+            **super(MixingLayer, self).get_config(),
+            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(**{**config, "layers": layers})
+
+
+class OnePass:
+    """Image-wise layers that are carried out together: (place, layer) pairs."""
+
+    def __init__(self, places):
+        self.places = places
+        self.layers = [layer for _, layer in places]
+
+    def plan(self, seed, batch, height, width, channels):
+        return plan_row(self.places, seed, batch, height, width, channels)
+
+    def blend(self, images, seed):
+        return carry_out(self, images, seed), []
+
+    def __call__(self, images, seed):
+        return blend_compiled(self, images, seed)
+
+
+class OneLayer:
+    """A layer that mixes, or one that is not ours."""
+
+    def __init__(self, place, layer):
+        self.place, self.layer = place, layer
+
+    def __call__(self, images, seed):
+        if isinstance(self.layer, MixingLayer):
+            return self.layer.blend_compiled(images, fold(seed, self.place))
+        if isinstance(self.layer, AugmentationLayer):
+            return self.layer.augment(images, None, fold(seed, self.place))[0], []
+        options = {"training": True} if self.layer._call_has_training_arg else {}
+        return self.layer(images, **options), []
+
+
+def as_passes(layers):
+    """The row, neighboring image-wise layers together."""
+    passes = []
+    for together, group in itertools.groupby(enumerate(layers), lambda pair: getattr(pair[1], "image_wise", False)):
+        passes += [OnePass(list(group))] if together else [OneLayer(*pair) for pair in group]
+    return passes
+
+
+def plan_row(places, seed, batch, height, width, channels):
+    steps = []
+    for place, layer in places:
+        steps += layer.plan(fold(seed, place), batch, height, width, channels)
+        height, width = layer.output_size(height, width)
+    return steps
+
+
+def check_row(layers):
+    if not isinstance(layers, (list, tuple)) or not layers:
+        raise ValueError(f"layers: received {layers!r}, wanted a list of one or more layers.")
+    for layer in layers:
+        if not isinstance(layer, keras.layers.Layer):
+            raise ValueError(
+                f"layers: received {layer!r} among them, wanted Keras layers, such as kerazoo.augment.RandomFlip()."
+            )
+        if type(layer).__name__ in FOREIGN_MIXERS and not isinstance(layer, AugmentationLayer):
+            raise ValueError(
+                f"layers: received {type(layer).__module__.partition('.')[0]}'s {type(layer).__name__}, which mixes "
+                f"labels in a form of its own. Use kerazoo.augment's MixUp or CutMix, or call it beside this layer."
+            )
+    if len({id(layer) for layer in layers}) < len(layers):
+        raise ValueError("layers: received a layer twice. Make a second one.")
+    return list(layers)
