@@ -7,6 +7,7 @@ from kerazoo.augment import presets
 from kerazoo.augment.augmix import AugMix
 from kerazoo.augment.choose import EpochCallback, OneOf
 from kerazoo.augment.compose import Compose
+from kerazoo.augment.geometry import RandomAffine, RandomCrop, RandomFlip, RandomPerspective, RandomResizedCrop
 from kerazoo.augment.layer import AugmentationLayer
 from kerazoo.augment.mix import CutMix, MixUp
 from kerazoo.augment.operations import (
@@ -15,13 +16,8 @@ from kerazoo.augment.operations import (
     ElasticTransform,
     GaussianBlur,
     GaussianNoise,
-    RandomAffine,
-    RandomCrop,
     RandomErasing,
-    RandomFlip,
     RandomGrayscale,
-    RandomPerspective,
-    RandomResizedCrop,
 )
 from kerazoo.augment.policies import AutoAugment, RandAugment, TrivialAugment
 

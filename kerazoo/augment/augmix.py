@@ -7,8 +7,8 @@ import numpy as np
 from keras import ops
 
 from kerazoo.augment import engine, exact
+from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import uniform
-from kerazoo.augment.layer import check_number
 from kerazoo.augment.policies import (
     INCREASING_LEVELS,
     LEVELS,

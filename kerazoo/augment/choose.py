@@ -5,8 +5,9 @@ import numpy as np
 from keras import ops
 
 from kerazoo.augment import engine
+from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import fold, uniform
-from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out, check_number
+from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
 from kerazoo.augment.mix import MixingLayer, as_count, counts, rank
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.augment import primitives
-from kerazoo.augment.canvas import Canvas, dtype_of, pack, unpack
+from kerazoo.augment.canvas import dtype_of, pack, unpack
 
 
 class Step(typing.NamedTuple):

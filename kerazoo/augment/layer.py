@@ -235,55 +235,6 @@ def carry_out(layer, images, seed):
     return as_dtype(engine.run(layer.plan(seed, *keras.ops.shape(images)), images), dtype)
 
 
-def check_range(name, value, low, high, *, around=None):
-    """``value`` as a (low, high) pair of floats: a pair itself, or a number n that means ``around`` - n to + n.
-
-    Args:
-        name: what the message calls it.
-        value: the argument as the user gave it.
-        low, high: what both ends must lie in.
-        around: the center for a single number; None: only a pair makes sense.
-
-    Returns:
-        (low, high).
-
-    Raises:
-        ValueError: if the value is not a number or an ordered pair, or leaves the limits.
-    """
-    wanted = f"{name}: received {value!r}, wanted "
-    if _is_number(value) and around is not None:
-        if value < 0:
-            raise ValueError(f"{wanted}a number of at least 0 (the largest deviation) or a (low, high) pair.")
-        pair = (around - value, around + value)
-    elif isinstance(value, (tuple, list)) and len(value) == 2 and all(map(_is_number, value)):
-        pair = tuple(value)
-    else:
-        raise ValueError(f"{wanted}a number or a (low, high) pair of numbers.")
-    if pair[0] > pair[1]:
-        raise ValueError(f"{wanted}a pair with the lower number first. Swap the two.")
-    if pair[0] < low or pair[1] > high:
-        raise ValueError(f"{wanted}a range within {low:g} to {high:g}; it spans {pair[0]:g} to {pair[1]:g}.")
-    return float(pair[0]), float(pair[1])
-
-
-def check_number(name, value, low, high):
-    """``value`` as a float, if it is a number from low to high; a ValueError otherwise."""
-    if not _is_number(value) or not low <= value <= high:
-        raise ValueError(f"{name}: received {value!r}, wanted a number from {low:g} to {high:g}.")
-    return float(value)
-
-
-def check_choice(name, value, choices):
-    """``value``, if it is one of the choices; a ValueError otherwise."""
-    if value not in choices:
-        raise ValueError(f"{name}: received {value!r}, wanted one of {', '.join(map(repr, choices))}.")
-    return value
-
-
-def _is_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and np.isfinite(value)
-
-
 def _check_values(name, images):
     """Raises a ValueError if these are not pixels from 0 to 255; for arrays only, as tensors may be far away."""
     if not images.size:

@@ -6,8 +6,9 @@ from keras import ops
 
 from kerazoo import handover
 from kerazoo.augment import engine
+from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import uniform
-from kerazoo.augment.layer import AugmentationLayer, as_dtype, check_number, dtype_name
+from kerazoo.augment.layer import AugmentationLayer, as_dtype, dtype_name
 
 ONE = 2**24  # probabilities are counted in steps of 2^-24, as `draws.uniform` draws them
 SHARES = 4096  # MixUp's shares are multiples of 2^-12: times a pixel, float32 holds them exactly

@@ -10,8 +10,9 @@ import numpy as np
 from keras import ops
 
 from kerazoo.augment import engine, exact
+from kerazoo.augment.checks import check_choice, check_fill, check_fill_channels, check_number
 from kerazoo.augment.draws import uniform
-from kerazoo.augment.layer import AugmentationLayer, check_choice, check_number
+from kerazoo.augment.layer import AugmentationLayer
 from kerazoo.augment.primitives import (
     AutoContrast,
     Blend,
@@ -239,7 +240,7 @@ class PolicyLayer(AugmentationLayer):
         super().__init__(seed=seed, name=name)
         self.grays = tuple(sorted({"color", "contrast"} & set(names)))
         self.interpolation = check_choice("interpolation", interpolation, ("nearest", "bilinear"))
-        self.fill = check_fill(fill)
+        self.fill = check_fill("fill", fill)
 
     def check_channels(self, channels):
         if self.grays and channels not in (1, 3):
@@ -248,23 +249,11 @@ class PolicyLayer(AugmentationLayer):
                 "gray levels. Take three of the channels, or name operations without them, for example "
                 'RandAugment(operations=["rotate", "brightness"]).'
             )
-        if len(self.fill) not in (1, channels):
-            raise ValueError(
-                f"{self.name}: received images of {channels} channels and a fill of {len(self.fill)} values, wanted "
-                "one value a channel, or one number for all."
-            )
+        check_fill_channels(self.name, self.fill, channels)
 
     def get_config(self):
         fill = self.fill[0] if len(self.fill) == 1 else list(self.fill)
         return {**super().get_config(), "interpolation": self.interpolation, "fill": fill}
-
-
-def check_fill(fill):
-    """The fill as a tuple of floats: one, or one a channel."""
-    values = fill if isinstance(fill, (tuple, list)) else (fill,)
-    if not values:
-        raise ValueError(f"fill: received {fill!r}, wanted a number from 0 to 255, or one a channel.")
-    return tuple(check_number("fill", value, 0, 255) for value in values)
 
 
 def check_operation(name):

@@ -1,18 +1,9 @@
 """Short policies from the literature, one a kind of picture: lists of layers for ``augmentation=`` or ``Compose``."""
 
 from kerazoo.augment.choose import OneOf
+from kerazoo.augment.geometry import RandomAffine, RandomCrop, RandomFlip, RandomPerspective, RandomResizedCrop
 from kerazoo.augment.mix import CutMix, MixUp
-from kerazoo.augment.operations import (
-    ColorJitter,
-    Cutout,
-    ElasticTransform,
-    GaussianNoise,
-    RandomAffine,
-    RandomCrop,
-    RandomFlip,
-    RandomPerspective,
-    RandomResizedCrop,
-)
+from kerazoo.augment.operations import ColorJitter, Cutout, ElasticTransform, GaussianNoise
 from kerazoo.augment.policies import AutoAugment, RandAugment
 
 

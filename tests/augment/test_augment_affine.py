@@ -140,6 +140,20 @@ def test_outside_is_filled(interpolation):
     assert (result[:5] == 133).all() and (result[:, 15:] == 133).all() and (result[6:14, 6:14] == 0).all()
 
 
+def test_a_fill_for_each_channel_and_one_too_many():
+    layer = RandomAffine(scale=(0.5, 0.5), fill=(1, 2, 3))
+    assert (numpy(layer(np.zeros((8, 8, 3), "uint8")))[0] == (1, 2, 3)).all()
+    with pytest.raises(ValueError, match="images of 1 channels, wanted 3, as fill="):
+        layer(np.zeros((8, 8, 1), "uint8"))
+
+
+@pytest.mark.parametrize("size", [(60, 80), (900, 1200)])
+def test_the_farthest_zoom_shows_one_small_picture_and_nothing_else(size):
+    image = np.full((*size, 1), 200, "uint8")
+    shown = numpy(RandomAffine(scale=(0.01, 0.01), shear=(80, 80), interpolation="nearest")(image)) == 200
+    assert abs(shown.sum() - size[0] * size[1] / 1e4) <= max(4, size[0] * size[1] / 1e5)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -155,7 +169,7 @@ def test_outside_is_filled(interpolation):
         ({"shear": 90}, "shear: received 90, wanted a range within -80 to 80"),
         ({"interpolation": "cubic"}, "interpolation: received 'cubic', wanted one of 'bilinear', 'nearest'"),
         ({"fill": 256}, "fill: received 256, wanted a number from 0 to 255"),
-        ({"fill": (0, 0, 0)}, r"fill: received \(0, 0, 0\), wanted a number"),
+        ({"fill": (0, 0, 300)}, r"fill: received \(0, 0, 300\), wanted a number from 0 to 255, a tuple of one a channel"),
     ],
 )
 def test_arguments_out_of_range(options, message):

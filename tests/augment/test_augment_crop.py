@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.augment import RandomAffine, engine, operations, primitives
+from kerazoo.augment import RandomAffine, engine, geometry, primitives
 from kerazoo.augment.canvas import pack, unpack
-from kerazoo.augment.operations import RandomCrop, RandomFlip, RandomPerspective, RandomResizedCrop
+from kerazoo.augment.geometry import RandomCrop, RandomFlip, RandomPerspective, RandomResizedCrop
 
 Image = pytest.importorskip("PIL.Image", reason="Pillow is the reference")
 stats = pytest.importorskip("scipy.stats", reason="SciPy has the distributions")
@@ -189,7 +189,7 @@ def test_perspective_is_pillows(interpolation, size):
     rng = np.random.default_rng(1)
     for share in (0.1, 0.5, 0.7):
         right, down = (rng.integers(0, int(share * (n // 2)) + 1, (1, 4)).astype("int32") for n in size[::-1])
-        matrix = operations.tilted(*map(keras.ops.convert_to_tensor, (right, down)), *size)
+        matrix = geometry.tilted(*map(keras.ops.convert_to_tensor, (right, down)), *size)
         ours = numpy(engine.run([engine.always(warp, matrix=matrix)], image[None]))[0]
         theirs = pillow_perspective(image, right[0], down[0], interpolation, (7, 7, 7))
         difference = np.abs(ours - theirs)
@@ -202,7 +202,7 @@ def test_perspective_is_pillows(interpolation, size):
 def test_perspective_corners_are_drawn_uniformly_and_independently(monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        operations, "tilted", lambda right, down, *size: drawn.update(x=numpy(right), y=numpy(down)) or
+        geometry, "tilted", lambda right, down, *size: drawn.update(x=numpy(right), y=numpy(down)) or
         keras.ops.tile(keras.ops.eye(3)[None], (len(drawn["x"]), 1, 1))
     )
     RandomPerspective(0.5, 1.0).plan(seed(1, 2), 8000, 41, 80, 3)
