@@ -91,8 +91,8 @@ def check_fill_channels(name, fill, channels):
     """Raises a ValueError if there are neither one fill value nor as many as channels."""
     if len(fill) not in (1, channels):
         raise ValueError(
-            f"{name}: received images of {channels} channels, wanted {len(fill)}, as fill={fill} has values. Give one "
-            "value, or one a channel."
+            f"{name}: received images of {channels} channels and a fill of {len(fill)} values, wanted one value a "
+            "channel, or one number for all."
         )
 
 

@@ -143,7 +143,7 @@ def test_outside_is_filled(interpolation):
 def test_a_fill_for_each_channel_and_one_too_many():
     layer = RandomAffine(scale=(0.5, 0.5), fill=(1, 2, 3))
     assert (numpy(layer(np.zeros((8, 8, 3), "uint8")))[0] == (1, 2, 3)).all()
-    with pytest.raises(ValueError, match="images of 1 channels, wanted 3, as fill="):
+    with pytest.raises(ValueError, match="images of 1 channels and a fill of 3 values"):
         layer(np.zeros((8, 8, 1), "uint8"))
 
 

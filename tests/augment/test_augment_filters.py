@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.augment import engine, filters, operations
+from kerazoo.augment import engine, filters, geometry, operations
 from kerazoo.augment.canvas import pack, unpack
 from kerazoo.augment.operations import ElasticTransform, GaussianBlur, GaussianNoise
 
@@ -25,10 +25,10 @@ def images(n=8, height=24, width=20, channels=3, dtype="uint8"):
 
 
 ENGINES = {
-    "flip": lambda: operations.RandomFlip("both"),
-    "crop": lambda: operations.RandomCrop(padding=2, padding_mode="reflect"),
-    "resized": lambda: operations.RandomResizedCrop((9, 14)),
-    "perspective": lambda: operations.RandomPerspective(),
+    "flip": lambda: geometry.RandomFlip("both"),
+    "crop": lambda: geometry.RandomCrop(padding=2, padding_mode="reflect"),
+    "resized": lambda: geometry.RandomResizedCrop((9, 14)),
+    "perspective": lambda: geometry.RandomPerspective(),
     "jitter": lambda: operations.ColorJitter(0.4, 0.4, 0.4, 0.5),
     "gray": lambda: operations.RandomGrayscale(0.5),
     "erasing": lambda: operations.RandomErasing(0.7, fill="noise"),

@@ -135,7 +135,7 @@ def test_from_its_epoch_on_nothing_is_done():
     assert [far(outer, epoch) for epoch in (0, 2, 3, 10, 1)] == [True, True, False, False, True]
 
 
-@pytest.mark.parametrize("calls", [None, 4])
+@pytest.mark.parametrize("calls", [pytest.param(None, marks=pytest.mark.slow), 4])
 def test_a_data_set_hears_of_the_epoch(calls):
     tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
     layer = OneOf([MixUp(1.0, classes=5), CutMix()], off_epoch=1)

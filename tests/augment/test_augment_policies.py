@@ -237,7 +237,7 @@ def test_configurations_survive_json(make):
         (lambda: RandAugment(operations=[None]), "operations: received None"),
         (lambda: RandAugment(interpolation="cubic"), "interpolation: received 'cubic', wanted one of 'nearest'"),
         (lambda: RandAugment(fill=256), "fill: received 256, wanted a number from 0 to 255"),
-        (lambda: RandAugment(fill=(0, "red", 0)), "fill: received 'red'"),
+        (lambda: RandAugment(fill=(0, "red", 0)), r"fill: received \(0, 'red', 0\), wanted a number"),
         (lambda: RandAugment(fill=()), r"fill: received \(\)"),
         (lambda: AutoAugment("mnist"), "policy: received 'mnist', wanted one of 'imagenet', 'cifar10', 'svhn'"),
         (lambda: AutoAugment([]), r"policy: received \[\], wanted .*one or more"),

@@ -136,7 +136,10 @@ def test_every_public_layer_is_here():
 
 # Some at a time, which is quicker by far.
 SOME = [
-    pytest.param(package, names[i : i + 6], id=f"{package.__name__.partition('.')[0]}-{'-'.join(names[i : i + 6])}")
+    pytest.param(
+        package, names[i : i + 6], id=f"{package.__name__.partition('.')[0]}-{'-'.join(names[i : i + 6])}",
+        marks=pytest.mark.slow if package is keras_cv.layers and i else (),
+    )
     for package, names in ((keras_cv.layers, list(CV)), (keras.layers, [n for n in KERAS if hasattr(keras.layers, n)]))
     for i in range(0, len(names), 6)
 ]
