@@ -101,7 +101,7 @@ dataset = dataset.batch(64).map(lambda x, y: augmentation({"images": x, "labels"
 kerazoo.visualize.augmentation_sheet(augmentation, images, labels).savefig("sheet.png")        # to look at it first
 ```
 
-Each image draws for itself. The same seed gives the same pixels on every backend, compiled or not. Pictures here are
+Each image draws for itself. The same `seed=` in the call gives the same pixels on every backend, compiled or not. Pictures here are
 drawn by `docs/make_augmentation.py`, which writes this page from the docstrings and the tables of strengths.
 """
 

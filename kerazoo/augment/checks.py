@@ -28,7 +28,8 @@ def check_range(name, value, low, high, *, around=None):
     elif isinstance(value, (tuple, list)) and len(value) == 2 and all(map(is_number, value)):
         pair = tuple(value)
     else:
-        raise ValueError(f"{wanted}a number or a (low, high) pair of numbers.")
+        one = "" if around is None else "a number or "
+        raise ValueError(f"{wanted}{one}a (low, high) pair of numbers.")
     if pair[0] > pair[1]:
         raise ValueError(f"{wanted}a pair with the lower number first. Swap the two.")
     if pair[0] < low or pair[1] > high:

@@ -7,8 +7,8 @@ from keras import ops
 from kerazoo.augment import engine
 from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import fold, uniform
-from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
-from kerazoo.augment.mix import MixingLayer, as_count, counts, rank
+from kerazoo.augment.layer import as_dtype, carry_out
+from kerazoo.augment.mix import MixingLayer, as_count, counts, rank, self_contained
 
 
 @keras.saving.register_keras_serializable(package="kerazoo")
@@ -36,10 +36,11 @@ class OneOf(MixingLayer):
             disagree about the number of classes, or if ``off_epoch`` is given and the epoch is not.
 
     Example:
-        >>> mixing = OneOf([MixUp(0.2), CutMix()], probability=0.8, off_epoch=90)
-        >>> model = kerazoo.resnet18(classes=10, augmentation=[RandomFlip(), mixing])
+        >>> from kerazoo import augment
+        >>> mixing = augment.OneOf([augment.MixUp(0.2), augment.CutMix()], probability=0.8, off_epoch=90)
+        >>> model = kerazoo.resnet18(classes=10, augmentation=[augment.RandomFlip(), mixing])
         >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-        >>> model.fit(images, labels, epochs=100, callbacks=[kerazoo.augment.EpochCallback()])
+        >>> model.fit(images, labels, epochs=100, callbacks=[augment.EpochCallback()])
 
     Reference:
         Wightman et al. 2021, ResNet strikes back, section 3, https://arxiv.org/abs/2110.00476
@@ -70,9 +71,7 @@ class OneOf(MixingLayer):
         repeats itself may have prefetched some of the next one.
         """
         self.epoch.set(check_epoch(epoch))
-        for layer in self.layers:
-            if hasattr(layer, "set_epoch"):
-                layer.set_epoch(epoch)
+        super().set_epoch(epoch)
 
     @property
     def image_wise(self):
@@ -82,7 +81,7 @@ class OneOf(MixingLayer):
         index, steps = self.chosen(seed, batch), []
         for place, layer in enumerate(self.layers):
             inner = layer.plan(fold(seed, place), batch, height, width, channels)
-            steps += engine.only_where(index == place, inner)
+            steps += engine.only_where(index == place, engine.merge(inner))
         return steps
 
     def check_channels(self, channels):
@@ -134,7 +133,8 @@ class OneOf(MixingLayer):
         if not self.epoch.told:
             raise ValueError(
                 f"{self.name} ends with epoch {self.off_epoch} (off_epoch), and nobody says which epoch it is. Add "
-                "kerazoo.augment.EpochCallback() to the callbacks of fit, or call set_epoch(epoch) in your own loop."
+                "kerazoo.augment.EpochCallback() to the callbacks of fit; for a layer in tf.data, EpochCallback(layer). "
+                "In a loop of your own, call set_epoch(epoch) on it."
             )
         return ops.where(self.epoch.value() < self.off_epoch, index, len(self.layers))
 
@@ -180,14 +180,26 @@ class Epoch(keras.random.SeedGenerator):
 
 
 class EpochCallback(keras.callbacks.Callback):
-    """Tells the layers of a model which epoch begins: those with a method ``set_epoch``, however deep inside.
+    """Tells layers which epoch begins: those of the model that have a method ``set_epoch``, and any others named.
+
+    Args:
+        layers: layers outside of the model, such as those in ``Dataset.map``.
 
     Example:
         >>> model.fit(images, labels, epochs=100, callbacks=[kerazoo.augment.EpochCallback()])
     """
 
+    def __init__(self, *layers):
+        super().__init__()
+        for layer in layers:
+            if not hasattr(layer, "set_epoch"):
+                raise ValueError(
+                    f"layers: received {layer!r}, wanted layers with a method set_epoch, such as kerazoo.augment.OneOf."
+                )
+        self.layers = layers
+
     def on_epoch_begin(self, epoch, logs=None):
-        for layer in self.model._flatten_layers():
+        for layer in (*self.model._flatten_layers(), *self.layers):
             if hasattr(layer, "set_epoch"):
                 layer.set_epoch(epoch)
 
@@ -198,17 +210,11 @@ def check_layers(layers):
     if not layers:
         raise ValueError("layers: received an empty list, wanted one or more layers of kerazoo.augment.")
     for layer in layers:
-        if not isinstance(layer, AugmentationLayer):
+        if not self_contained(layer):
             raise ValueError(
-                f"layers: received {layer!r} among them, wanted layers of kerazoo.augment alone, which draw from a "
-                "seed that they are given. Put other layers beside this one, not into it."
+                f"layers: received {getattr(layer, 'name', layer)!r} among them, wanted layers of kerazoo.augment alone, "
+                "and none inside them that draws from a seed of its own. Put others beside this layer, not into it."
             )
-        for inner in getattr(layer, "layers", []):
-            if not isinstance(inner, AugmentationLayer):
-                raise ValueError(
-                    f"layers: received {layer.name} with {inner.name} inside, which is none of kerazoo.augment and "
-                    "draws from a seed of its own. Put it beside this layer, not into it."
-                )
         if layer.output_size(991, 997) != (991, 997):
             raise ValueError(
                 f"layers: received {layer.name}, which changes the size of the images, and those that drew another "

@@ -4,13 +4,12 @@ import itertools
 
 import keras
 
+from kerazoo import handover
 from kerazoo.augment.choose import common_classes
 from kerazoo.augment.draws import fold
+from kerazoo.augment.foreign import FOREIGN_MIXERS, call_foreign, compiles
 from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
-from kerazoo.augment.mix import MixingLayer, blend_compiled
-
-# Layers of Keras and KerasCV that mix labels, in a form of their own, or change the number of images.
-FOREIGN_MIXERS = ("MixUp", "CutMix", "FourierMix", "Mosaic", "RepeatedAugmentation")
+from kerazoo.augment.mix import MixingLayer, blend_compiled, mixed_labels, self_contained, soft, warn_unheard
 
 
 @keras.saving.register_keras_serializable(package="kerazoo")
@@ -23,9 +22,9 @@ class Compose(MixingLayer):
     if one of the layers does so; and what one layer would have moved out of the frame, a later one can bring back,
     where it would have found fill. Layers with different fills are not merged.
 
-    Layers of Keras and KerasCV may stand in between; they are called as they are, with ``training=True``, on images of
-    the dtype that came in, and draw from seeds of their own. Everything else is drawn from this layer's seed alone;
-    the seeds of the layers inside play no part. Labels, weights and what a model's metrics say are as in ``MixUp`` and
+    Layers of Keras and KerasCV may stand in between; they are called as they are, with ``training=True``, on float32
+    pixels, which are rounded again if uint8 came in, and draw from seeds of their own. Everything else is drawn from
+    this layer's seed alone; the seeds of the layers inside play no part. Labels, weights and what a model's metrics say are as in ``MixUp`` and
     ``CutMix``, if one of them is inside.
 
     Args:
@@ -37,8 +36,10 @@ class Compose(MixingLayer):
         ValueError: if the list is empty, holds what is no layer, or a layer that mixes labels and is none of kerazoo.
 
     Example:
-        >>> augmentation = Compose([RandomFlip(), RandomResizedCrop(224), RandAugment(), CutMix(classes=1000)])
-        >>> dataset = dataset.batch(64).map(lambda x, y: augmentation({"images": x, "labels": y}), num_parallel_calls=8)
+        >>> from kerazoo import augment
+        >>> row = [augment.RandomFlip(), augment.RandAugment(), augment.CutMix(classes=1000)]
+        >>> augmentation = augment.Compose([augment.RandomResizedCrop(224), *row])
+        >>> dataset = dataset.map(lambda x, y: augmentation({"images": x, "labels": y}), num_parallel_calls=8)
     """
 
     def __init__(self, layers, seed=None, name=None):
@@ -50,6 +51,9 @@ class Compose(MixingLayer):
         self.mixes = bool(mixing)
         self.steps = sum(layer.steps for layer in mixing)
         self.passes = as_passes(layers)
+        if not all(map(compiles, layers)):
+            # Then `compile` chooses jit_compile=False, or warns and goes on without.
+            self.supports_jit = False
 
     @property
     def image_wise(self):
@@ -59,21 +63,34 @@ class Compose(MixingLayer):
         return plan_row(enumerate(self.layers), seed, batch, height, width, channels)
 
     def augment(self, images, labels, seed):
-        if self.mixes:
-            return super().augment(images, labels, seed)
-        return self.blend_compiled(images, seed)[0], labels
+        images, labels, _ = self.mix_batch(images, labels, None, seed)
+        return images, labels
 
-    def blend_compiled(self, images, seed):
-        if all(isinstance(layer, AugmentationLayer) for layer in self.layers):
-            return super().blend_compiled(images, seed)
-        # Layers that are not ours may not compile.
-        return self.blend(images, seed)
+    def mix_batch(self, images, labels, weights, seed):
+        if self_contained(self):
+            if self.mixes:
+                return super().mix_batch(images, labels, weights, seed)
+            return self.blend_compiled(images, seed)[0], labels, weights
+        # Layers that are not ours may not compile, and those of the user's may change labels.
+        dtype, pairs, softened = keras.backend.standardize_dtype(images.dtype), [], False
+        for one in self.passes:
+            images, labels, more = one(images, labels, seed)
+            images = between_passes(images, dtype)
+            if more and labels is not None:
+                labels = labels if softened else self.each_head(soft, labels)
+                softened = True
+                labels, weights = mixed_labels(labels, weights, more)
+            pairs += more
+        if labels is None and self.mixes:
+            warn_unheard(self)
+            handover.leave(self, pairs)
+        return images, labels, weights
 
     def blend(self, images, seed):
         dtype, pairs = keras.backend.standardize_dtype(images.dtype), []
         for one in self.passes:
-            images, more = one(images, seed)
-            images = as_dtype(images, dtype)
+            images, _, more = one(images, None, seed)
+            images = between_passes(images, dtype)
             pairs += more
         return images, pairs
 
@@ -115,8 +132,9 @@ class OnePass:
     def blend(self, images, seed):
         return carry_out(self, images, seed), []
 
-    def __call__(self, images, seed):
-        return blend_compiled(self, images, seed)
+    def __call__(self, images, labels, seed):
+        images, pairs = blend_compiled(self, images, seed)
+        return images, labels, pairs
 
 
 class OneLayer:
@@ -125,13 +143,23 @@ class OneLayer:
     def __init__(self, place, layer):
         self.place, self.layer = place, layer
 
-    def __call__(self, images, seed):
-        if isinstance(self.layer, MixingLayer):
-            return self.layer.blend_compiled(images, fold(seed, self.place))
-        if isinstance(self.layer, AugmentationLayer):
-            return self.layer.augment(images, None, fold(seed, self.place))[0], []
-        options = {"training": True} if self.layer._call_has_training_arg else {}
-        return self.layer(images, **options), []
+    def __call__(self, images, labels, seed):
+        if not isinstance(self.layer, AugmentationLayer):
+            # Some of them compute with what they get, which uint8 does not allow.
+            return call_foreign(self.layer, keras.ops.cast(images, "float32")), labels, []
+        seed = fold(seed, self.place)
+        if isinstance(self.layer, MixingLayer) and self_contained(self.layer):
+            images, pairs = self.layer.blend_compiled(images, seed)
+            return images, labels, pairs
+        if isinstance(self.layer, Compose) and self.layer.mixes:
+            images, pairs = self.layer.blend(images, seed)
+            return images, labels, pairs
+        return *self.layer.augment(images, labels, seed), []
+
+
+def between_passes(images, dtype):
+    """uint8 all the way for uint8; float32 for others, rounded to their dtype at the end alone."""
+    return as_dtype(images, "uint8" if dtype == "uint8" else "float32")
 
 
 def as_passes(layers):

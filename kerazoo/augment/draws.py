@@ -28,9 +28,14 @@ def uniform(seed, batch, columns):
 
 
 def fold(seed, place):
-    """The seed of one part of a whole, by its place, apart from all that ``uniform`` draws for the whole."""
-    counter = (ops.convert_to_tensor(np.array([n], "int32")) for n in (-1 - place, -1))
-    return ops.concatenate(threefry(seed, *counter), axis=0)
+    """The seed of one part of a whole, by its place, apart from all that ``uniform`` draws for the whole.
+
+    Args:
+        seed: int32 tensor (2,).
+        place: an integer of at least 0, or an int32 tensor.
+    """
+    first, second = (ops.reshape(ops.cast(n, "int32"), (1,)) for n in (-1 - place, -1))
+    return ops.concatenate(threefry(seed, first, second), axis=0)
 
 
 def threefry(key, first, second):

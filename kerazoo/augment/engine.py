@@ -309,6 +309,64 @@ def in_dataset(tf):
     return False
 
 
+_sections = weakref.WeakKeyDictionary()
+
+
+def alone(layer, function):
+    """``function()``, one call of a layer's at a time, also in the parallel calls of ``Dataset.map``."""
+    if keras.backend.backend() != "tensorflow":
+        return function()
+    import tensorflow as tf
+
+    if tf.executing_eagerly() or not in_dataset(tf):
+        return function()
+    if layer not in _sections:
+        with tf.init_scope():
+            _sections[layer] = tf.CriticalSection()
+    graph = tf.compat.v1.get_default_graph()
+
+    def all_of_it():
+        before = len(graph.get_operations())
+        result = function()
+        # What is changed on the way belongs to it: the section ends with what the result waits for.
+        with tf.control_dependencies(graph.get_operations()[before:]):
+            return tf.identity(result)
+
+    return _sections[layer].execute(all_of_it)
+
+
+def maps():
+    """Whether ``Dataset.map`` of TensorFlow traces a layer of the same backend."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly() and in_dataset(tf)
+
+
+def checked(images, name):
+    """Float images, from a data set that stops where they are not pixels from 0 to 255."""
+    import tensorflow as tf
+
+    pixels = tf.cast(images, tf.float32)
+    low, high = tf.reduce_min(pixels), tf.reduce_max(pixels)
+    scaled = (high > 0) & (high <= 1) & tf.reduce_any(pixels != tf.floor(pixels))
+    message = f"{name}: wanted pixel values from 0 to 255; undo the scaling, or clip them. Received, the ends:"
+    check = tf.debugging.Assert((low >= 0) & (high <= 255) & ~scaled, [message, low, high])
+    with tf.control_dependencies([check]):
+        return tf.identity(images)
+
+
+def replica():
+    """Which replica of ``tf.distribute`` is being traced, an integer or a tensor; None where there are not several."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    return None if context is None or context.num_replicas_in_sync < 2 else context.replica_id_in_sync_group
+
+
 def on_cpu():
     """A context in which JAX computes on the CPU; whatever it is, under other backends."""
     if keras.backend.backend() != "jax":

@@ -199,14 +199,14 @@ class RandomCrop(AugmentationLayer):
 
     def plan(self, seed, batch, height, width, channels):
         self._check_room(height, width)
-        if self.size in (None, (height, width)) and not any(self.padding):
+        known = isinstance(height, int) and isinstance(width, int)
+        if not any(self.padding) and (self.size is None or known and self.size == (height, width)):
             return []
         drawn = uniform(seed, batch, 2)
         rows, columns = self.size or (height, width)
         top, bottom, left, right = self.padding
         down = pick(drawn[:, 0], height + top + bottom - rows + 1) - top
         across = pick(drawn[:, 1], width + left + right - columns + 1) - left
-        known = isinstance(height, int) and isinstance(width, int)
         reflect = self.padding_mode == "reflect" and any(self.padding)
         fill = None if known and not any(self.padding) else self.fill
         warp = primitives.Warp("nearest", fill, self.size, reflect=reflect)
@@ -222,7 +222,7 @@ class RandomCrop(AugmentationLayer):
             if wanted is not None and wanted > extent + first + last:
                 raise ValueError(
                     f"{self.name}: received images of {side} {extent}, with the padding {extent + first + last}, "
-                    f"wanted at least {wanted} for crops of size {self.size}. Enlarge padding, or resize the images first."
+                    f"wanted at least {wanted} for crops of size {self.size}. Enlarge padding, or resize the images."
                 )
             if self.padding_mode == "reflect" and max(first, last) >= extent:
                 raise ValueError(

@@ -2,14 +2,18 @@
 
 import numbers
 import sys
+import threading
 
 import keras
 import numpy as np
 
 from kerazoo.augment import engine
-from kerazoo.augment.primitives import MAX_PIXELS
+from kerazoo.augment.draws import fold
+from kerazoo.augment.primitives import MAX_PIXELS, MAX_SIDE
 
 KEYS = ("images", "labels", "sample_weight")
+_mapped = threading.local()  # whether Dataset.map calls, in this thread
+_next = threading.Lock()  # parallel calls must not read one state twice
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -31,7 +35,7 @@ class AugmentationLayer(keras.layers.Layer):
     - ``training``: True by default, as in Keras's own augmentation layers. With False the inputs come back untouched.
     - ``seed``: a pair of integers, or an int32 tensor of shape (2,). The result then depends on inputs and seed alone.
       Without it, the layer draws from its own ``keras.random.SeedGenerator``; in ``Dataset.map`` with several parallel
-      calls, which batch gets which draw is then left to chance.
+      calls, which batch gets which draw is then left to chance. Replicas of ``tf.distribute`` draw differently.
 
     The numbers drawn depend on the seed and on the image's place in its batch. They, and the uint8 pixels that come of
     them, are the same on every backend, compiled or not. With one call-time seed, two layers draw the same numbers:
@@ -107,9 +111,15 @@ class AugmentationLayer(keras.layers.Layer):
         """Raises a ValueError if the layer cannot use these labels. Most layers never look at them."""
         return
 
-    def __call__(self, inputs, **kwargs):
+    def __call__(self, inputs, *others, **kwargs):
+        if others:
+            raise ValueError(
+                f"{self.name}: received {1 + len(others)} arguments, wanted images, or a dictionary. Pass labels as "
+                '{"images": images, "labels": labels}; in tf.data: '
+                'dataset.map(lambda images, labels: layer({"images": images, "labels": labels})).'
+            )
         inputs = self._check(_to_arrays(inputs))
-        if isinstance(kwargs.get("seed"), (tuple, list, np.ndarray)):
+        if isinstance(kwargs.get("seed"), (tuple, list, np.ndarray, int, float)):
             kwargs["seed"] = _check_seed(kwargs["seed"])
         if _is_foreign_graph(inputs["images"] if isinstance(inputs, dict) else inputs):
             return self._through_numpy(inputs, **kwargs)
@@ -119,13 +129,18 @@ class AugmentationLayer(keras.layers.Layer):
         if not training:
             return inputs
         parts = inputs if isinstance(inputs, dict) else {"images": inputs}
-        seed = keras.ops.cast(self.generator.next() if seed is None else keras.ops.convert_to_tensor(seed), "int32")
+        seed = self.next_seed() if seed is None else keras.ops.cast(keras.ops.convert_to_tensor(seed), "int32")
         single = len(parts["images"].shape) == 3
         if single:
             parts = keras.tree.map_structure(lambda x: keras.ops.expand_dims(x, 0), parts)
         images, labels, weights = (parts.get(key) for key in KEYS)
         dtype = keras.backend.standardize_dtype(images.dtype)
-        if self.mixes:
+        if dtype != "uint8" and engine.maps():
+            images = engine.checked(images, self.name)
+        if images.shape[0] == 0:
+            size = self.output_size(*images.shape[1:3])
+            images = keras.ops.zeros((0, *size, images.shape[-1]), dtype)
+        elif self.mixes:
             images, labels, weights = self.mix_batch(images, labels, weights, seed)
         else:
             images, labels = self.augment(images, labels, seed)
@@ -134,6 +149,13 @@ class AugmentationLayer(keras.layers.Layer):
         if single:
             parts = keras.tree.map_structure(lambda x: keras.ops.squeeze(x, 0), parts)
         return parts if isinstance(inputs, dict) else parts["images"]
+
+    def next_seed(self):
+        """The next of the layer's own seeds, int32 (2,)."""
+        with _next:
+            seed = keras.ops.cast(engine.alone(self, self.generator.next), "int32")
+        replica = engine.replica()
+        return seed if replica is None else fold(seed, replica)
 
     def compute_output_spec(self, inputs, training=True, seed=None):
         spec = keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
@@ -162,16 +184,19 @@ class AugmentationLayer(keras.layers.Layer):
             if set(inputs) - {"sample_weight"} != {"images", "labels"}:
                 raise ValueError(
                     f"{self.name}: received a dictionary with the keys {sorted(map(str, inputs))}, wanted "
-                    '{"images": ..., "labels": ...}, with or without "sample_weight". Rename or leave out the others, '
-                    "or pass the images alone."
+                    '{"images": ..., "labels": ...}, with or without "sample_weight". Rename, add or leave out what '
+                    "differs, or pass the images alone."
                 )
             images = inputs["images"]
         else:
             images = inputs
-        wanted = "wanted images (batch, height, width, channels) or one image (height, width, channels)"
+        wanted = (
+            "wanted images (batch, height, width, channels) or one image (height, width, channels), or a dictionary "
+            "with images and labels"
+        )
         if not hasattr(images, "shape") or not hasattr(images, "dtype"):
             raise ValueError(f"{self.name}: received {type(images).__name__}, {wanted}. Pass an array or a tensor.")
-        rank = _rank(images)
+        rank = rank_of(images.shape)
         if rank is None:
             raise ValueError(
                 f"{self.name}: received images of unknown rank, {wanted}. In tf.data, call image.set_shape(...) "
@@ -194,14 +219,14 @@ class AugmentationLayer(keras.layers.Layer):
                 'Cast them first, for example images.astype("uint8").'
             )
         known = [n for n in images.shape[-3:-1] if n is not None]
-        if 0 in known or np.prod(known, dtype="float64") > MAX_PIXELS:
+        if 0 in known or np.prod(known, dtype="float64") > MAX_PIXELS or max(known, default=0) > MAX_SIDE:
             raise ValueError(
-                f"{self.name}: received images of shape {tuple(images.shape)}, wanted 1 to {MAX_PIXELS:,} pixels. "
-                "Resize them first."
+                f"{self.name}: received images of shape {tuple(images.shape)}, wanted 1 to {MAX_PIXELS:,} pixels, at "
+                f"most {MAX_SIDE:,} a side. Resize them first."
             )
         self.check_channels(images.shape[-1])
-        if isinstance(images, np.ndarray) and dtype != "uint8":
-            _check_values(self.name, images)
+        if dtype != "uint8" and by_hand():
+            _check_values(self.name, as_seen(images))
         if isinstance(inputs, dict):
             self.check_labels(inputs["labels"], images)
         return inputs
@@ -218,9 +243,13 @@ class AugmentationLayer(keras.layers.Layer):
 
         def run(*arrays):
             batch = tf.nest.pack_sequence_as(inputs, arrays[: len(flat)])
-            with engine.on_cpu():
-                outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
-            return [keras.ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
+            _mapped.running = True
+            try:
+                with engine.on_cpu():
+                    outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
+                return [keras.ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
+            finally:
+                _mapped.running = False
 
         flat_spec = tf.nest.flatten(spec)
         outputs = tf.numpy_function(run, flat + seeds, [x.dtype for x in flat_spec])
@@ -236,15 +265,41 @@ def carry_out(layer, images, seed):
 
 
 def _check_values(name, images):
-    """Raises a ValueError if these are not pixels from 0 to 255; for arrays only, as tensors may be far away."""
-    if not images.size:
+    """Raises a ValueError if these are not pixels from 0 to 255, or look like pixels from 0 to 1."""
+    if images is None or not images.size:
         return
     low, high = float(images.min()), float(images.max())
-    if not (0 <= low and high <= 255) or 0 < high <= 1:
-        raise ValueError(
-            f"{name}: received pixel values from {low:.3g} to {high:.3g}, wanted 0 to 255. Undo the scaling first, for "
-            "example images * 255 for pixels from 0 to 1; kerazoo's models scale pixels themselves."
-        )
+    if 0 < high <= 1 and low >= 0 and (images != np.floor(images)).any():
+        advice = "Undo the scaling: images * 255. kerazoo's models scale pixels themselves."
+    elif 0 <= low and high <= 255:
+        return
+    elif np.isfinite(low) and np.isfinite(high):
+        advice = "Clip them, or undo the scaling; kerazoo's models scale pixels themselves."
+    else:
+        advice = "Find the images that hold what is no number, and repair or remove them."
+    raise ValueError(f"{name}: received pixel values from {low:.6g} to {high:.6g}, wanted 0 to 255. {advice}")
+
+
+def by_hand():
+    """Whether the user calls a layer, and not a model, another layer or ``Dataset.map`` on the user's behalf.
+
+    Keras keeps what is being called on every backend, compiled or not; there is no public way to ask. Should it move,
+    the answer is no, and a user is not warned.
+    """
+    try:
+        from keras.src.backend.common import global_state
+
+        return global_state.get_global_attribute("current_call_ctx") is None and not getattr(_mapped, "running", False)
+    except (ImportError, AttributeError):
+        return False
+
+
+def as_seen(x):
+    """The values as a NumPy array where they can be had at once; None for what is traced or on another device."""
+    try:
+        return np.asarray(x)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError):
+        return None
 
 
 def _check_seed(seed):
@@ -261,9 +316,10 @@ def _to_arrays(inputs):
     return np.asarray(inputs) if isinstance(inputs, (list, numbers.Number)) else inputs
 
 
-def _rank(x):
+def rank_of(shape):
+    """How many axes a shape has; None where that is not known."""
     try:
-        return len(x.shape)
+        return len(shape)
     except ValueError:  # TensorFlow's answer when it does not know
         return None
 

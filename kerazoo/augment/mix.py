@@ -1,5 +1,7 @@
 """Layers that mix the images of a batch with one another, and their labels and weights with them."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops
@@ -8,7 +10,7 @@ from kerazoo import handover
 from kerazoo.augment import engine
 from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import uniform
-from kerazoo.augment.layer import AugmentationLayer, as_dtype, dtype_name
+from kerazoo.augment.layer import AugmentationLayer, as_dtype, as_seen, by_hand, dtype_name, rank_of
 
 ONE = 2**24  # probabilities are counted in steps of 2^-24, as `draws.uniform` draws them
 SHARES = 4096  # MixUp's shares are multiples of 2^-12: times a pixel, float32 holds them exactly
@@ -36,11 +38,30 @@ class MixingLayer(AugmentationLayer):
                     'Pass {"images": images, "labels": labels}, or put the layer into a model, '
                     "augmentation=[...], which mixes its loss."
                 )
+        if self.mixes and kwargs.get("training", True) and by_hand():
+            self.check_partners(inputs)
         return super().__call__(inputs, **kwargs)
+
+    def check_partners(self, inputs):
+        """Raises a ValueError if there can be nobody to mix with."""
+        shape = getattr(inputs["images"] if isinstance(inputs, dict) and "images" in inputs else inputs, "shape", None)
+        if shape is None or rank_of(shape) not in (3, 4):
+            return  # which is told elsewhere
+        if len(shape) == 3 or shape[0] == 1:
+            raise ValueError(
+                f"{self.name}: received one image, of shape {tuple(shape)}, wanted a batch of several, (batch, height, "
+                "width, channels): an image is mixed with others. In tf.data, call batch(...) first."
+            )
 
     def call(self, inputs, training=True, seed=None):
         handover.forget(self)
         return super().call(inputs, training=training, seed=seed)
+
+    def set_epoch(self, epoch):
+        """Tells the layers inside which epoch it is, counted from 0, if there are any."""
+        for layer in getattr(self, "layers", []):
+            if hasattr(layer, "set_epoch"):
+                layer.set_epoch(epoch)
 
     def blend(self, images, seed):
         raise NotImplementedError(f"{type(self).__name__} must implement blend(images, seed).")
@@ -65,23 +86,30 @@ class MixingLayer(AugmentationLayer):
         Returns:
             (images, labels, weights), None where None came.
         """
-        if weights is not None and len(weights.shape) != 1:
-            raise ValueError(
-                f"{self.name}: received sample_weight of shape {tuple(weights.shape)}, wanted (batch,). "
-                "Remove the last axis, sample_weight[:, 0], or the axes of what is not one number an image."
-            )
+        if weights is not None:
+            self.check_weights(weights, images)
         images, pairs = self.blend_compiled(images, seed)
         if labels is None:
+            warn_unheard(self)
             handover.leave(self, pairs)
         else:
             labels = self.each_head(soft, labels)
-        for partner, keep in pairs:
-            rest = 1 - keep
-            if weights is not None:
-                weights, rest = mix_weights(weights, partner, rest)
-            if labels is not None:
-                labels = keras.tree.map_structure(lambda x: lerp(x, partner, rest), labels)
-        return images, labels, weights
+        return images, *mixed_labels(labels, weights, pairs)
+
+    def check_weights(self, weights, images):
+        wanted = "wanted one array (batch,)"
+        if not hasattr(weights, "shape"):
+            raise ValueError(
+                f"{self.name}: received sample_weight of type {type(weights).__name__}, {wanted}: an image is mixed "
+                "for all heads alike."
+            )
+        if rank_of(weights.shape) != 1 or None not in (weights.shape[0], images.shape[0]) and (
+            weights.shape[0] != images.shape[0]
+        ):
+            raise ValueError(
+                f"{self.name}: received sample_weight of shape {weights.shape} with images of shape {images.shape}, "
+                f"{wanted}. Remove the axes of what is not one number an image, for example sample_weight[:, 0]."
+            )
 
     def take_mixing(self):
         """What the last training call on images alone drew, once.
@@ -137,6 +165,8 @@ class MixingLayer(AugmentationLayer):
             )
         if not hasattr(labels, "shape") or not hasattr(labels, "dtype"):
             raise ValueError(f"{received}type {type(labels).__name__}, wanted one array of integers or of floats.")
+        if rank_of(labels.shape) is None:
+            raise ValueError(f"{received}unknown rank. In tf.data, call label.set_shape(...) first.")
         shape, dtype = tuple(labels.shape), dtype_name(labels)
         rank = len(shape) + (len(images.shape) == 3)  # a single image has labels without the batch axis
         if "int" not in dtype and "float" not in dtype:
@@ -200,6 +230,42 @@ class MixingLayer(AugmentationLayer):
             return (*one, classes) if len(one) == rank else tuple(one)
 
         return {**input_shape, "labels": self.each_head(shape, input_shape["labels"])}
+
+
+def warn_unheard(layer):
+    """Warns where a model is being trained whose loss will not ask what was mixed."""
+    try:
+        from keras.src.backend.common import global_state
+
+        outermost = getattr(global_state.get_global_attribute("current_call_ctx"), "entry_layer", None)
+    except (ImportError, AttributeError):
+        return  # no public way to ask
+    if isinstance(outermost, keras.Model) and type(outermost).compute_loss is keras.Model.compute_loss:
+        warnings.warn(
+            f"{layer.name} mixes images inside {outermost.name!r}, whose loss does not hear of it: labels stay "
+            "unmixed. Train the model itself that kerazoo built with augmentation=[...], mix in tf.data, or ask "
+            "take_mixing() in compute_loss of a model of your own.",
+            stacklevel=2,
+        )
+
+
+def mixed_labels(labels, weights, pairs):
+    """Soft labels and weights (None: there are none) after each of the mixings."""
+    for partner, keep in pairs:
+        rest = 1 - keep
+        if weights is not None:
+            weights, rest = mix_weights(weights, partner, rest)
+        if labels is not None:
+            labels = keras.tree.map_structure(lambda x: lerp(x, partner, rest), labels)
+    return labels, weights
+
+
+def self_contained(layer):
+    """Whether a layer is kerazoo's all through, and draws from the seed that it is given and nothing else."""
+    if not isinstance(layer, AugmentationLayer):
+        return False
+    inner = getattr(layer, "layers", [])
+    return all(map(self_contained, inner)) and (layer.image_wise or isinstance(layer, MixingLayer))
 
 
 def epochs(layer):
@@ -401,8 +467,11 @@ def uncontracted(product):
 
 
 def soft(labels, classes):
-    """Labels that can be mixed: float32 (batch, classes)."""
-    return ops.cast(labels, "float32") if is_float(labels) else ops.one_hot(labels, classes, dtype="float32")
+    """Labels that can be mixed: float32 (batch, classes); NaN for what is no class, so that the loss shows it."""
+    if is_float(labels):
+        return ops.cast(labels, "float32")
+    known = (labels >= 0) & (labels < classes)
+    return ops.where(known[:, None], ops.one_hot(labels, classes, dtype="float32"), float("nan"))
 
 
 def permutation(drawn, batch):
@@ -498,30 +567,6 @@ def plain(classes):
     if classes is None:
         return None
     return {str(head): int(n) for head, n in classes.items()} if isinstance(classes, dict) else int(classes)
-
-
-def by_hand():
-    """Whether no model or layer is being called, on whose behalf another one might be.
-
-    Keras keeps what is being called, on every backend, compiled or not; JAX's trainer calls a model in a stateless
-    scope instead. There is no public way to ask for either. Should they move, the answer is no, and a user is not
-    warned.
-    """
-    try:
-        from keras.src.backend.common import global_state, stateless_scope
-
-        calling = global_state.get_global_attribute("current_call_ctx") is not None
-        return not calling and not stateless_scope.in_stateless_scope()
-    except (ImportError, AttributeError):
-        return False
-
-
-def as_seen(x):
-    """The values as a NumPy array where they can be had at once; None for what is traced or on another device."""
-    try:
-        return np.asarray(x)
-    except (TypeError, ValueError, RuntimeError, NotImplementedError):
-        return None
 
 
 def is_float(x):

@@ -108,7 +108,8 @@ def levels(posterize, solarize):
 
 
 def falling(magnitude, top):
-    return 255 * straight(1, 0)(magnitude, top)
+    # torchvision has 255 at magnitude 0, and so turns white black.
+    return 255 * straight(1, 0)(magnitude, top) if magnitude else 256
 
 
 PLAIN = {"auto_contrast": Operation(AutoContrast()), "equalize": Operation(Equalize())}
@@ -256,11 +257,11 @@ class PolicyLayer(AugmentationLayer):
         return {**super().get_config(), "interpolation": self.interpolation, "fill": fill}
 
 
-def check_operation(name):
+def check_operation(name, argument="operations"):
     if not isinstance(name, str) or name not in KNOWN:
         close = difflib.get_close_matches(str(name).lower(), KNOWN, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"operations: received {name!r}, wanted one of {', '.join(map(repr, KNOWN))}.{hint}")
+        raise ValueError(f"{argument}: received {name!r}, wanted one of {', '.join(map(repr, KNOWN))}.{hint}")
     return name
 
 
@@ -283,7 +284,7 @@ class RandAugment(PolicyLayer):
 
     "standard" are the 14 operations of the paper, at torchvision's strengths (31 of them, 0 to 30): identity, shear_x,
     shear_y, translate_x, translate_y, rotate, brightness, color, contrast, sharpness, posterize, solarize,
-    auto_contrast, equalize. At magnitude 0 all but the last two leave the image as it is; solarize inverts level 255.
+    auto_contrast, equalize. At magnitude 0 all but the last two leave the image as it is.
     "increasing" are the 15 of timm's "rand-m9-inc1", at its strengths (0 to 10): without identity, with invert and
     solarize_add; for the rest of its recipe, pass ``probability=0.5`` and ``magnitude_std=0.5``.
 
@@ -481,7 +482,7 @@ def check_entry(entry):
             '("rotate", 0.7, 2).'
         )
     name, probability, magnitude = entry
-    operation = KNOWN[check_operation(name)]
+    operation = KNOWN[check_operation(name, "policy")]
     probability = check_number(f"policy: the probability of {name!r}", probability, 0, 1)
     strengthless = operation.params(0.0) == {}
     if strengthless and magnitude is None:

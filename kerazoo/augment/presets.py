@@ -70,8 +70,8 @@ def digits():
 def medical():
     """Scans and micrographs: small turns and zooms, elastic deformation, brightness and contrast. No flips.
 
-    The deformation is by 4 pixels, for pictures of about 200. Left and right differ in most anatomy; where they do not, as
-    in cells, add ``RandomFlip("both")``.
+    The deformation is by 4 pixels, for pictures of about 200. Left and right differ in most anatomy; where they do not,
+    as in cells, add ``RandomFlip("both")``.
 
     Returns:
         A list of layers.

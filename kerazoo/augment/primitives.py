@@ -14,7 +14,8 @@ from keras import ops
 from kerazoo.augment import exact
 from kerazoo.augment.canvas import fetch
 
-MAX_PIXELS = 2**23  # sums of gray levels and coordinates fit into int32
+MAX_PIXELS = 2**23  # sums of gray levels fit into int32
+MAX_SIDE = 2**13  # and so do coordinates
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,18 +2,9 @@
 import keras
 from keras import ops
 
-from kerazoo.augment.compose import FOREIGN_MIXERS
+from kerazoo.augment.foreign import FOREIGN_MIXERS, call_foreign, compiles, origin
 from kerazoo.models import layers
 
-# Those, of Keras and KerasCV, that use what TensorFlow's XLA does not have; they do not say so themselves.
-NOT_FOR_XLA = {
-    "keras": ("RandomElasticTransform",),
-    "keras_cv": (
-        "AugMix", "Equalization", "GridMask", "JitteredResize", "RandAugment", "RandomApply",
-        "RandomAugmentationPipeline", "RandomChannelShift", "RandomChoice", "RandomCrop", "RandomCropAndResize",
-        "RandomJpegQuality", "RandomRotation", "RandomShear", "RandomTranslation", "RandomZoom",
-    ),
-}
 # Those of Keras that know the argument `training` and do not mind it.
 NEVER_OFF = ("AutoContrast", "ContrastLimitedAdaptiveHistogramEqualization", "Equalization")
 
@@ -39,7 +30,13 @@ def augment(x, augmentation):
         if not layer._call_has_training_arg or not compiles(layer) or type(layer).__name__ in NEVER_OFF:
             layer = Foreign(layer, name=f"{layer.name}_in_training")
         # Keras's augmentation layers are active unless told otherwise; training=True in fit overrides this.
-        x = layer(x, training=False)
+        before, x = x, layer(x, training=False)
+        changed = layer.compute_output_shape(before.shape)[1:3] if hasattr(layer, "output_size") else x.shape[1:3]
+        if changed != before.shape[1:3]:
+            raise ValueError(
+                f"{layer.name} changes the size of the images from {before.shape[1:3]} to {changed}, in training "
+                "alone, and the network takes one size. Crop in tf.data, or give the layer the network's size."
+            )
     return x, any(hands_out_mixing(layer) for layer in stages)
 
 
@@ -54,23 +51,7 @@ class Foreign(layers.TrainingOnly):
             layer.supports_jit = False
 
     def call(self, x, training=False):
-        if not training or keras.backend.backend() != "tensorflow":
-            return super().call(x, training)
-        import tensorflow as tf
-
-        if tf.executing_eagerly():
-            return super().call(x, training)
-        # KerasCV asks tensors for their truth, which AutoGraph has to translate; Keras's training step keeps it out.
-        return ops.cast(tf.function(lambda pixels: self.layer(pixels), autograph=True)(x), x.dtype)
-
-
-def origin(layer):
-    return type(layer).__module__.partition(".")[0]
-
-
-def compiles(layer):
-    """Whether XLA takes the layer, as far as we know."""
-    return keras.backend.backend() != "tensorflow" or type(layer).__name__ not in NOT_FOR_XLA.get(origin(layer), ())
+        return ops.cast(call_foreign(self.layer, x), x.dtype) if training else x
 
 
 def hands_out_mixing(layer):

@@ -24,6 +24,10 @@ class TrainedWithLayers(keras.Model):
         if not pairs and not auxiliary:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
         copies = 1
+        if pairs and y is None:
+            raise ValueError(
+                "Label mixing needs labels, and fit was given none. Pass fit(images, labels), or a data set of both."
+            )
         if pairs:
             factor = self.mean_factor(2 ** len(pairs))
             y, sample_weight, copies = mixed_targets(y, y_pred, sample_weight, pairs, factor)

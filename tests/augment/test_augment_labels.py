@@ -235,8 +235,12 @@ def test_labels_that_do_not_fit(make, classes, labels, message):
 
 @every_mixer
 def test_weights_that_are_not_one_an_image(make):
-    with pytest.raises(ValueError, match=r"sample_weight of shape \(8, 1\), wanted \(batch,\)"):
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(8, 1\) with images of shape .*, wanted one array"):
         make(classes=5)({"images": IMAGES, "labels": LABELS, "sample_weight": WEIGHTS[:, None]})
+    with pytest.raises(ValueError, match=r"sample_weight of shape \(5,\) with images of shape \(8, "):
+        make(classes=5)({"images": IMAGES, "labels": LABELS, "sample_weight": WEIGHTS[:5]})
+    with pytest.raises(ValueError, match="sample_weight of type dict, wanted one array"):
+        make(classes=5)({"images": IMAGES, "labels": {"a": LABELS}, "sample_weight": {"a": WEIGHTS}})
 
 
 @pytest.mark.parametrize("make", [MixUp, CutMix])

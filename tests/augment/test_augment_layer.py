@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from kerazoo import augment
-from kerazoo.augment import AugmentationLayer, MixUp, RandomAffine, draws
+from kerazoo.augment import AugmentationLayer, MixUp, RandomAffine, draws, engine
 
 BACKEND = keras.backend.backend()
 tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow's own machinery")
@@ -60,7 +60,9 @@ def apply(layer, images, **options):
     """The images that a layer makes of images; those that mix labels are given some."""
     if not layer.mixes:
         return layer(images, **options)
-    labels = np.arange(6, dtype="int32") % 5 if len(images.shape) == 4 else np.array(3, "int32")
+    labels = np.arange(6, dtype="int32") % 5
+    if images.shape[0] is not None:
+        labels = labels[: images.shape[0]]
     return layer({"images": images, "labels": labels}, **options)["images"]
 
 
@@ -84,9 +86,13 @@ def test_dictionaries_and_single_images(make):
     labels = np.arange(6) % 5
     result = numpy(make(seed=1)({"images": batch(), "labels": labels}))
     assert set(result) == {"images", "labels"} and len(result["labels"]) == 6
+    if make().mixes:
+        with pytest.raises(ValueError, match="received one image"):
+            make()({"images": batch()[0], "labels": labels[0]})
+        return
     one = numpy(make(seed=1)({"images": batch()[0], "labels": labels[0]}))
     assert one["images"].shape == (12, 10, 3) and one["labels"].shape == result["labels"].shape[1:]
-    assert apply(make(seed=1), batch()[0]).shape == (12, 10, 3)
+    assert make(seed=1)(batch()[0]).shape == (12, 10, 3)
 
 
 @every_layer
@@ -154,6 +160,8 @@ def test_dataset_map_under_any_backend(make):
     result = next(iter(dataset))
     np.testing.assert_array_equal(result["images"].numpy(), expected["images"])
     np.testing.assert_array_equal(result["labels"].numpy(), expected["labels"])
+    if layer.mixes:
+        return
     single = tf.data.Dataset.from_tensor_slices(images).map(lambda image: apply(layer, image)).batch(6)
     assert next(iter(single)).shape == (6, 12, 10, 3)
 
@@ -168,6 +176,7 @@ def test_a_mixed_policy_degrades_no_pixel(make):
         keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.filterwarnings("ignore:.*loss does not hear of it")
 @every_layer
 def test_in_a_functional_model(make):
     inputs = keras.Input((12, 10, 3), dtype="uint8")
@@ -180,6 +189,7 @@ def test_in_a_functional_model(make):
     np.testing.assert_array_equal(numpy(model(images, training=True)), numpy(apply(make(seed=1), images)))
 
 
+@pytest.mark.filterwarnings("ignore:.*loss does not hear of it")
 @every_layer
 def test_saved_and_loaded_the_same_seed_gives_the_same_draws(make, tmp_path):
     inputs = keras.Input((12, 10, 3), dtype="uint8")
@@ -208,7 +218,7 @@ def test_config_copy_and_pickle(make):
         (np.zeros((4, 4, 3), "int64"), "received images of dtype int64, wanted uint8 or"),
         ({"images": np.zeros((4, 4, 3), "uint8")}, r"received a dictionary with the keys \['images'\], wanted"),
         ({"image": 0, "labels": 0}, r"received a dictionary with the keys \['image', 'labels'\], wanted"),
-        ({"images": np.zeros((4, 4, 3), "uint8"), "labels": 0, "boxes": 0}, "boxes.*Rename or leave out"),
+        ({"images": np.zeros((4, 4, 3), "uint8"), "labels": 0, "boxes": 0}, "boxes.*Rename, add or leave out"),
         ((np.zeros((4, 4, 3), "uint8"), 0), "received tuple, wanted images"),
         (None, "received NoneType, wanted images"),
     ],
@@ -239,6 +249,62 @@ def test_a_seed_that_is_no_integer(seed):
 def test_a_call_time_seed_that_is_no_pair(seed):
     with pytest.raises(ValueError, match="seed: received .* wanted a pair of integers"):
         RandomAffine(rotation=5)(batch(), seed=seed)
+
+
+@tensorflow_only
+@every_layer
+def test_an_empty_batch_stays_empty(make):
+    assert apply(make(seed=1), np.zeros((0, 12, 10, 3), "uint8")).shape == (0, 12, 10, 3)
+
+
+def test_parallel_calls_never_draw_one_seed_twice():
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+
+    class Told(AugmentationLayer):
+        def augment(self, images, labels, seed):
+            halves = [keras.ops.right_shift(seed, 16), keras.ops.bitwise_and(seed, 65535)]
+            return keras.ops.reshape(keras.ops.cast(keras.ops.concatenate(halves), "float32"), (1, 1, 1, 4)), labels
+
+    layer, images = Told(seed=5), np.zeros((1, 1, 1, 4), "float32")
+    dataset = tf.data.Dataset.range(2000).map(lambda _: layer(images), num_parallel_calls=4)
+    assert len({x.numpy().tobytes() for x in dataset}) == 2000
+
+
+@tensorflow_only
+def test_a_data_set_stops_where_pixels_are_out_of_range():
+    import tensorflow as tf
+
+    layer = RandomAffine(rotation=5)
+    for images in (np.full((2, 4, 4, 3), 0.5, "float32"), np.full((2, 4, 4, 3), 300, "float32")):
+        dataset = tf.data.Dataset.from_tensors(images).map(layer)
+        with pytest.raises(tf.errors.InvalidArgumentError, match="wanted pixel values from 0 to 255"):
+            next(iter(dataset))
+    dark = tf.data.Dataset.from_tensors(np.ones((2, 4, 4, 3), "float32")).map(layer)
+    assert next(iter(dark)).shape == (2, 4, 4, 3)
+
+
+@tensorflow_only
+def test_functions_of_data_sets_are_told_from_others():
+    """By their graph's name, as there is no public way; where that changes, GPUs would be used as if they were CPUs."""
+    import tensorflow as tf
+
+    seen = []
+
+    def look(x):
+        seen.append(engine.in_dataset(tf))
+        return x
+
+    tf.data.Dataset.range(2).map(look)
+    tf.data.Dataset.range(2).map(lambda x: tf.function(look, jit_compile=True)(x))
+    tf.function(look)(tf.constant(1))
+    assert seen == [True, True, False]
+
+
+def test_labels_beside_images_are_to_be_in_a_dictionary():
+    with pytest.raises(ValueError, match='received 2 arguments, .* Pass labels as {"images": images, "labels": labels}'):
+        RandomAffine()(batch(), np.arange(6))
+    with pytest.raises(ValueError, match="seed: received 5, wanted a pair of integers"):
+        RandomAffine(rotation=5)(batch(), seed=5)
 
 
 def test_a_layer_of_ones_own():

@@ -113,20 +113,38 @@ def test_every_partner_is_as_likely():
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_a_batch_of_one_stays_as_it_is(dtype):
     images = (IMAGES[:1] * 0.7).astype(dtype)
-    layer = MixUp(1.0, classes=5, seed=1)
-    for _ in range(5):
-        result = numpy(layer({"images": images, "labels": LABELS[:1]}))
-        np.testing.assert_array_equal(result["images"], images)
-        np.testing.assert_array_equal(result["labels"], ONE_HOT[:1])
-        single = numpy(layer({"images": images[0], "labels": LABELS[0]}))
-        np.testing.assert_array_equal(single["images"], images[0])
-        np.testing.assert_array_equal(single["labels"], ONE_HOT[0])
+    layer, seed = MixUp(1.0, classes=5), keras.ops.convert_to_tensor(np.array([1, 2], "int32"))
+    # As the last of a data set may be.
+    result = layer.mix_batch(keras.ops.convert_to_tensor(images), keras.ops.convert_to_tensor(LABELS[:1]), None, seed)
+    np.testing.assert_array_equal(numpy(result[0]), images)
+    np.testing.assert_array_equal(numpy(result[1]), ONE_HOT[:1])
+
+
+@pytest.mark.parametrize("count", [slice(1), 0])
+def test_one_image_alone_has_nobody_to_mix_with(count):
+    with pytest.raises(ValueError, match="received one image, of shape .* wanted a batch of several"):
+        MixUp(classes=5)({"images": IMAGES[count], "labels": LABELS[count]})
 
 
 def in_a_model(layer):
     """A model that hands images through the layer: what may call it without labels."""
     inputs = keras.Input((6, 6, 3))
-    return keras.Model(inputs, layer(inputs, training=False))
+    return Listening(inputs, layer(inputs, training=False))
+
+
+class Listening(keras.Model):
+    def compute_loss(self, *arguments, **options):  # as one that asks for the mixing
+        return super().compute_loss(*arguments, **options)
+
+
+def test_a_model_whose_loss_does_not_hear_of_it_warns():
+    inputs = keras.Input((6, 6, 3))
+    model = keras.Model(inputs, MixUp()(inputs, training=False))
+    with pytest.warns(UserWarning, match="mixes images inside .* whose loss does not hear of it: labels stay unmixed"):
+        model(IMAGES, training=True)
+    outer = keras.Sequential([keras.Input((6, 6, 3)), in_a_model(MixUp())])
+    with pytest.warns(UserWarning, match="whose loss does not hear of it"):
+        outer(IMAGES, training=True)
 
 
 def test_mixing_is_handed_out_once_and_only_after_training():

@@ -235,7 +235,7 @@ def test_an_epoch_gives_no_seeds():
         ([MixUp()], "layers: received .* wanted a list"),
         ([None], "layers: received None, wanted a list"),
         ([[MixUp(), "cutmix"]], "received 'cutmix' among them, wanted layers of kerazoo.augment"),
-        ([[keras.layers.RandomFlip()]], "RandomFlip.* among them, wanted layers of kerazoo.augment"),
+        ([[keras.layers.RandomFlip()]], "random_flip.* among them, wanted layers of kerazoo.augment"),
         ([[MixUp(), CutMix()], [1]], r"weights: received \[1\], wanted 2 numbers of at least 0"),
         ([[MixUp(), CutMix()], [0, 0]], "wanted 2 numbers .* not all of them 0"),
         ([[MixUp(), CutMix()], [1, -1]], "weights: received"),

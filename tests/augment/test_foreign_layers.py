@@ -169,7 +169,7 @@ def test_asked_for_xla_it_trains_compiled_or_says_that_it_does_not(package, name
 @pytest.mark.parametrize(("package", "name"), [
     pytest.param(package, name, id=name)
     for package, folder in ((keras_cv.layers, "keras_cv"), (keras.layers, "keras"))
-    for name in __import__("kerazoo.models.augmentation", fromlist=["NOT_FOR_XLA"]).NOT_FOR_XLA[folder]
+    for name in __import__("kerazoo.augment.foreign", fromlist=["NOT_FOR_XLA"]).NOT_FOR_XLA[folder]
 ])
 def test_those_that_are_kept_from_xla_cannot_be_compiled(package, name):
     layer = make(package, name)
