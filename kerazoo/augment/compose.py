@@ -7,7 +7,7 @@ import keras
 from kerazoo import handover
 from kerazoo.augment.choose import common_classes
 from kerazoo.augment.draws import fold
-from kerazoo.augment.foreign import FOREIGN_MIXERS, call_foreign, compiles
+from kerazoo.augment.foreign import FOREIGN_MIXERS, call_foreign, compiles, size_after
 from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
 from kerazoo.augment.mix import MixingLayer, blend_compiled, mixed_labels, self_contained, soft, warn_unheard
 
@@ -99,7 +99,7 @@ class Compose(MixingLayer):
             if isinstance(layer, AugmentationLayer):
                 height, width = layer.output_size(height, width)
             else:
-                height, width = layer.compute_output_shape((None, height, width, 3))[1:3]
+                height, width = size_after(layer, height, width)
         return height, width
 
     def check_channels(self, channels):

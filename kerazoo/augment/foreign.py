@@ -25,6 +25,14 @@ def compiles(layer):
     return keras.backend.backend() != "tensorflow" or type(layer).__name__ not in NOT_FOR_XLA.get(origin(layer), ())
 
 
+def size_after(layer, height, width):
+    """(height, width) of what the layer makes of images; as they came where the layer does not say."""
+    try:
+        return layer.compute_output_shape((None, height, width, 3))[1:3]
+    except NotImplementedError:  # most of KerasCV's
+        return height, width
+
+
 def call_foreign(layer, images):
     """What the layer makes of images in training."""
     options = {"training": True} if layer._call_has_training_arg else {}

@@ -283,13 +283,15 @@ def _check_values(name, images):
 def by_hand():
     """Whether the user calls a layer, and not a model, another layer or ``Dataset.map`` on the user's behalf.
 
-    Keras keeps what is being called on every backend, compiled or not; there is no public way to ask. Should it move,
-    the answer is no, and a user is not warned.
+    Keras keeps what is being called, on every backend, compiled or not; JAX's trainer calls a model in a stateless
+    scope instead. There is no public way to ask for either. Should they move, the answer is no, and a user is not
+    warned.
     """
     try:
-        from keras.src.backend.common import global_state
+        from keras.src.backend.common import global_state, stateless_scope
 
-        return global_state.get_global_attribute("current_call_ctx") is None and not getattr(_mapped, "running", False)
+        calling = global_state.get_global_attribute("current_call_ctx") is not None
+        return not calling and not stateless_scope.in_stateless_scope() and not getattr(_mapped, "running", False)
     except (ImportError, AttributeError):
         return False
 

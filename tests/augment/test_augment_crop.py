@@ -260,7 +260,7 @@ def test_a_crop_larger_than_the_image():
         (lambda: RandomCrop(padding=(1, 2, 3)), "padding: received .*wanted"),
         (lambda: RandomCrop(padding_mode="wrap"), "padding_mode: received 'wrap', wanted one of"),
         (lambda: RandomCrop(fill=300), "fill: received 300, wanted a number from 0 to 255, a tuple"),
-        (lambda: RandomCrop(padding=1, fill=(1, 2))(images()), "received images of 3 channels, wanted 2"),
+        (lambda: RandomCrop(padding=1, fill=(1, 2))(images()), "received images of 3 channels and a fill of 2 values"),
         (lambda: RandomResizedCrop(8, scale=(0, 1)), r"scale: received \(0, 1\), wanted a range within"),
         (lambda: RandomResizedCrop(8, ratio=(2, 1)), "ratio: received .*lower number first"),
         (lambda: RandomPerspective(1.1), "distortion: received 1.1, wanted a number from 0 to 1"),

@@ -127,11 +127,12 @@ def test_ratios_are_exact_though_the_division_is_not(height, width, error, monke
 
 def test_a_batch_of_one_stays_as_it_is():
     image = np.random.default_rng(0).integers(0, 256, (1, 9, 9, 3), dtype="uint8")
-    layer = CutMix(1.0, classes=5, seed=1)
-    for _ in range(5):
-        result = numpy(layer({"images": image, "labels": np.array([3])}))
-        np.testing.assert_array_equal(result["images"], image)
-        np.testing.assert_array_equal(result["labels"], np.eye(5)[[3]])
+    layer = CutMix(1.0, classes=5)
+    for seed in range(5):
+        seed = keras.ops.convert_to_tensor(np.array([seed, 1], "int32"))
+        result = layer.mix_batch(*map(keras.ops.convert_to_tensor, (image, np.array([3]))), None, seed)
+        np.testing.assert_array_equal(numpy(result[0]), image)
+        np.testing.assert_array_equal(numpy(result[1]), np.eye(5)[[3]])
 
 
 def test_sizes_that_are_not_known_beforehand():

@@ -226,7 +226,7 @@ def test_sizes_that_are_unknown_until_it_runs_give_the_same_bits(name):
         (lambda: ElasticTransform(-1), "alpha: received -1, wanted a number from 0"),
         (lambda: ElasticTransform(sigma=0), "sigma: received 0, wanted a number from 0.5 to 100"),
         (lambda: ElasticTransform(interpolation="cubic"), "interpolation: received 'cubic', wanted"),
-        (lambda: ElasticTransform(fill=(1, 2))(images()), "received images of 3 channels, wanted 2"),
+        (lambda: ElasticTransform(fill=(1, 2))(images()), "received images of 3 channels and a fill of 2 values"),
     ],
 )
 def test_arguments_out_of_range(make, message):

@@ -235,7 +235,7 @@ def test_cutout_is_a_square_about_any_pixel_clipped_at_the_border():
         (lambda: RandomErasing(scale=(0, 0.3)), "scale: received .*wanted a range within"),
         (lambda: RandomErasing(ratio=0.3), "ratio: received 0.3, wanted"),
         (lambda: RandomErasing(fill="random"), "fill: received 'random', wanted .* or \"noise\""),
-        (lambda: RandomErasing(fill=(1, 2))(images()), "received images of 3 channels, wanted 2"),
+        (lambda: RandomErasing(fill=(1, 2))(images()), "received images of 3 channels and a fill of 2 values"),
         (lambda: Cutout(0), "size: received 0, wanted a positive integer"),
     ],
 )

@@ -11,7 +11,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("KerasCV's layers and TensorFlow's XLA are what this is about", allow_module_level=True)
 
 import kerazoo
-from kerazoo.augment import MixUp, RandomAffine
+from kerazoo.augment import Compose, MixUp, RandomAffine
 
 keras_cv = pytest.importorskip("keras_cv", reason="keras-cv is not installed: pip install 'kerazoo[keras-cv]'")
 RANGE = (0, 255)
@@ -202,3 +202,11 @@ def test_a_layer_that_cannot_be_compiled_says_so_after_loading_too(tmp_path):
     with pytest.warns(UserWarning, match="Model doesn't support `jit_compile=True`"):
         loaded.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True), jit_compile=True)
     assert np.isfinite(loaded.train_on_batch(IMAGES, LABELS))
+
+
+def test_inside_compose_they_run_as_in_the_list():
+    row = Compose([RandomAffine(rotation=10), make(keras_cv.layers, "RandAugment"), MixUp(0.2)])
+    model = build([row], jit="auto")
+    assert not model.jit_compile
+    assert np.isfinite(model.train_on_batch(IMAGES, LABELS))
+    np.testing.assert_array_equal(row(IMAGES, training=False), IMAGES)
