@@ -8,11 +8,11 @@ from kerazoo.augment import engine
 from kerazoo.augment.checks import check_number
 from kerazoo.augment.draws import fold, uniform
 from kerazoo.augment.layer import as_dtype, carry_out
-from kerazoo.augment.mix import MixingLayer, as_count, counts, rank, self_contained
+from kerazoo.augment.mix import Container, as_count, counts, rank, self_contained
 
 
 @keras.saving.register_keras_serializable(package="kerazoo")
-class OneOf(MixingLayer):
+class OneOf(Container):
     """Draws one of several layers and does what that one does.
 
     With layers that mix among them, such as ``MixUp`` and ``CutMix``, the whole batch goes through one layer, as in
@@ -84,10 +84,6 @@ class OneOf(MixingLayer):
             steps += engine.only_where(index == place, engine.merge(inner))
         return steps
 
-    def check_channels(self, channels):
-        for layer in self.layers:
-            layer.check_channels(channels)
-
     def augment(self, images, labels, seed):
         if self.mixes:
             return super().augment(images, labels, seed)
@@ -141,16 +137,10 @@ class OneOf(MixingLayer):
     def get_config(self):
         return {
             **super().get_config(),
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
             "weights": self.weights_given and list(self.weights_given),
             "probability": self.probability,
             "off_epoch": self.off_epoch,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(**{**config, "layers": layers})
 
 
 class Epoch(keras.random.SeedGenerator):

@@ -9,11 +9,11 @@ from kerazoo.augment.choose import common_classes
 from kerazoo.augment.draws import fold
 from kerazoo.augment.foreign import FOREIGN_MIXERS, call_foreign, compiles, size_after
 from kerazoo.augment.layer import AugmentationLayer, as_dtype, carry_out
-from kerazoo.augment.mix import MixingLayer, blend_compiled, mixed_labels, self_contained, soft, warn_unheard
+from kerazoo.augment.mix import Container, MixingLayer, blend_compiled, mixed_labels, self_contained, soft, warn_unheard
 
 
 @keras.saving.register_keras_serializable(package="kerazoo")
-class Compose(MixingLayer):
+class Compose(Container):
     """Layers in a row, as one layer.
 
     Neighboring image-wise layers of kerazoo share one pass over the pixels, and those among them that only resample
@@ -101,22 +101,6 @@ class Compose(MixingLayer):
             else:
                 height, width = size_after(layer, height, width)
         return height, width
-
-    def check_channels(self, channels):
-        for layer in self.layers:
-            if isinstance(layer, AugmentationLayer):
-                layer.check_channels(channels)
-
-    def get_config(self):
-        return {
-            **super(MixingLayer, self).get_config(),
-            "layers": [keras.saving.serialize_keras_object(layer) for layer in self.layers],
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
-        return cls(**{**config, "layers": layers})
 
 
 class OnePass:

@@ -309,17 +309,24 @@ def in_dataset(tf):
     return False
 
 
+def maps():
+    """Whether ``Dataset.map`` of TensorFlow traces a layer of the same backend."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    return not tf.executing_eagerly() and in_dataset(tf)
+
+
 _sections = weakref.WeakKeyDictionary()
 
 
 def alone(layer, function):
     """``function()``, one call of a layer's at a time, also in the parallel calls of ``Dataset.map``."""
-    if keras.backend.backend() != "tensorflow":
+    if not maps():
         return function()
     import tensorflow as tf
 
-    if tf.executing_eagerly() or not in_dataset(tf):
-        return function()
     if layer not in _sections:
         with tf.init_scope():
             _sections[layer] = tf.CriticalSection()
@@ -333,15 +340,6 @@ def alone(layer, function):
             return tf.identity(result)
 
     return _sections[layer].execute(all_of_it)
-
-
-def maps():
-    """Whether ``Dataset.map`` of TensorFlow traces a layer of the same backend."""
-    if keras.backend.backend() != "tensorflow":
-        return False
-    import tensorflow as tf
-
-    return not tf.executing_eagerly() and in_dataset(tf)
 
 
 def checked(images, name):

@@ -57,12 +57,6 @@ class MixingLayer(AugmentationLayer):
         handover.forget(self)
         return super().call(inputs, training=training, seed=seed)
 
-    def set_epoch(self, epoch):
-        """Tells the layers inside which epoch it is, counted from 0, if there are any."""
-        for layer in getattr(self, "layers", []):
-            if hasattr(layer, "set_epoch"):
-                layer.set_epoch(epoch)
-
     def blend(self, images, seed):
         raise NotImplementedError(f"{type(self).__name__} must implement blend(images, seed).")
 
@@ -266,6 +260,30 @@ def self_contained(layer):
         return False
     inner = getattr(layer, "layers", [])
     return all(map(self_contained, inner)) and (layer.image_wise or isinstance(layer, MixingLayer))
+
+
+class Container(MixingLayer):
+    """What layers that hold a list of others, ``layers``, have in common."""
+
+    def set_epoch(self, epoch):
+        """Tells the layers inside which epoch it is, counted from 0."""
+        for layer in self.layers:
+            if hasattr(layer, "set_epoch"):
+                layer.set_epoch(epoch)
+
+    def check_channels(self, channels):
+        for layer in self.layers:
+            if isinstance(layer, AugmentationLayer):
+                layer.check_channels(channels)
+
+    def get_config(self):
+        layers = [keras.saving.serialize_keras_object(layer) for layer in self.layers]
+        return {**super().get_config(), "layers": layers}
+
+    @classmethod
+    def from_config(cls, config):
+        layers = [keras.saving.deserialize_keras_object(layer) for layer in config["layers"]]
+        return cls(**{**config, "layers": layers})
 
 
 def epochs(layer):
