@@ -129,8 +129,8 @@ class OneOf(Container):
         if not self.epoch.told:
             raise ValueError(
                 f"{self.name} ends with epoch {self.off_epoch} (off_epoch), and nobody says which epoch it is. Add "
-                "kerazoo.augment.EpochCallback() to the callbacks of fit; for a layer in tf.data, EpochCallback(layer). "
-                "In a loop of your own, call set_epoch(epoch) on it."
+                "kerazoo.augment.EpochCallback() to the callbacks of fit; for a layer in tf.data, "
+                "EpochCallback(layer). In a loop of your own, call set_epoch(epoch) on it."
             )
         return ops.where(self.epoch.value() < self.off_epoch, index, len(self.layers))
 
@@ -202,8 +202,8 @@ def check_layers(layers):
     for layer in layers:
         if not self_contained(layer):
             raise ValueError(
-                f"layers: received {getattr(layer, 'name', layer)!r} among them, wanted layers of kerazoo.augment alone, "
-                "and none inside them that draws from a seed of its own. Put others beside this layer, not into it."
+                f"layers: received {getattr(layer, 'name', layer)!r} among them, wanted layers of kerazoo.augment "
+                "alone, and none inside them that draws from a seed of its own. Put others beside this layer, not into it."
             )
         if layer.output_size(991, 997) != (991, 997):
             raise ValueError(

@@ -24,8 +24,8 @@ class Compose(Container):
 
     Layers of Keras and KerasCV may stand in between; they are called as they are, with ``training=True``, on float32
     pixels, which are rounded again if uint8 came in, and draw from seeds of their own. Everything else is drawn from
-    this layer's seed alone; the seeds of the layers inside play no part. Labels, weights and what a model's metrics say are as in ``MixUp`` and
-    ``CutMix``, if one of them is inside.
+    this layer's seed alone; the seeds of the layers inside play no part. Labels, weights and what a model's metrics say
+    are as in ``MixUp`` and ``CutMix``, if one of them is inside.
 
     Args:
         layers: list of layers, one or more, in order.
