@@ -6,7 +6,7 @@ import keras
 FOREIGN_MIXERS = ("MixUp", "CutMix", "FourierMix", "Mosaic", "RepeatedAugmentation")
 # They use what TensorFlow's XLA does not have, and do not say so themselves.
 NOT_FOR_XLA = {
-    "keras": ("RandomElasticTransform",),
+    "keras": ("Equalization", "RandomElasticTransform"),
     "keras_cv": (
         "AugMix", "Equalization", "GridMask", "JitteredResize", "RandAugment", "RandomApply",
         "RandomAugmentationPipeline", "RandomChannelShift", "RandomChoice", "RandomCrop", "RandomCropAndResize",
