@@ -1,85 +1,130 @@
 """A run in a folder: checkpoints, logs, and the place to go on from."""
+import contextlib
 import csv
 import json
-import os
+import math
 import pathlib
 import shutil
+import signal
 import sys
+import threading
+import time
+import warnings
 
 import keras
 
+from kerazoo.train import logs as logging
+from kerazoo.train import state as states
+from kerazoo.train.average import AveragedWeights
+from kerazoo.train.checkpoint import Checkpoints, Damaged
+
+# Where a run lives and what it runs on may change from one start to the next.
+FREE_OPTIONS = ("output", "devices", "hosts", "host_index")
+SHARE = 100  # a checkpoint may cost one part in so many of the time
+PATIENCE = 5.0  # seconds between two checkpoints at least
+CHECK_EVERY = 20  # batches between two looks at whether the loss is still a number
+
 
 class Run:
-    """A training run that lives in a folder and goes on there after an interruption.
+    """A training run that lives in a folder and cannot be lost: after a kill, the same command goes on.
 
-    At the end of every epoch the weights, the optimizer and the counters of early stopping are saved; each file is
-    replaced in one step, so that an interruption leaves the old one or the new one. The same command goes on from the
-    end of the last whole epoch.
+    Checkpoints hold the weights, the seeds of dropout and augmentation, the optimizer, averaged weights, the metrics of
+    the epoch so far, the history, and what callbacks count. They are written at the end of a batch, as often as costs
+    less than 1 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at all, with a
+    checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of an epoch, and
+    ends with the very weights, figures and logs of one that was never cut; with other data, it goes on from the end of
+    the last whole epoch that was saved, and what their order is, is theirs.
 
-    Used as a context, it turns Ctrl-C into one line that says what was saved and how to go on.
+    Used as a context, it turns Ctrl-C and SIGTERM into a checkpoint, and one line that says what was saved and how to
+    go on. A full disk stops nothing: training goes on with a warning, and what was saved before stays.
 
     Args:
         path: the folder. Created if need be.
         model: the compiled model. An interrupted run in the folder is restored into it.
-        options: {name: value} of everything that must agree for a run to go on, such as `vars(args)`.
+        options: {name: value} of everything that must agree for a run to go on, such as `vars(args)`. Where it lies and
+            on how many devices it runs (`output`, `devices`, `hosts`, `host_index`) may differ.
         monitor: the logged figure that decides what is best, such as "val_accuracy". Names that end in "loss" are
-            better when smaller.
+            better when smaller. None: the last is the best, for training without validation.
+        save_every: seconds between checkpoints, 0 for each batch. None: as above.
 
     Attributes:
         initial_epoch: where `model.fit` starts.
+        best: {"epoch": counted from 1, 0 for none; "value": of the monitored figure}.
 
     Raises:
-        ValueError: if the folder holds an interrupted run with other options.
+        ValueError: if the model is not compiled, or if the folder holds an interrupted run with other options, of
+            another model, or one that cannot be read.
         OSError: if the folder cannot be made or written.
 
     Example:
         >>> with Run("runs/lenet5", model, vars(args)) as run:
-        ...     model.fit(run.data(train), shuffle=False, validation_data=validation, epochs=args.epochs,
+        ...     model.fit(run.data(train), shuffle=False, validation_data=validation, epochs=args.epochs, verbose=0,
         ...               initial_epoch=run.initial_epoch, callbacks=run.callbacks(early_stopping=5))
         ...     run.restore_best()
     """
 
-    def __init__(self, path, model, options=None, monitor="val_accuracy"):
-        self.path, self.model, self.monitor = pathlib.Path(path), model, monitor
-        # Where the folder is does not matter: it may be moved, or named from elsewhere.
+    def __init__(self, path, model, options=None, monitor="val_accuracy", *, save_every=None):
+        if not getattr(model, "compiled", False) or model.optimizer is None:
+            raise ValueError("A Run needs the compiled model: call model.compile(optimizer, loss, ...) first.")
+        if save_every is not None and not (isinstance(save_every, (int, float)) and save_every >= 0):
+            raise ValueError(
+                f"save_every must be seconds, 0 for each batch, or None to let the run choose; got {save_every!r}."
+            )
+        self.path, self.model, self.monitor, self.save_every = pathlib.Path(path), model, monitor, save_every
         self.options = {key: value if isinstance(value, (int, float, bool)) else str(value)
-                        for key, value in (options or {}).items() if key != "output"}
-        self.state = {"epoch": 0, "best": None, "best_epoch": 0, "wait": 0, "stopped": False}
-        self.dataset = None
-        make_writable(self.path)
-        if self.state_file.exists():
-            self.restore()
-        else:
+                        for key, value in (options or {}).items() if key not in FREE_OPTIONS}
+        self.state = {"epoch": 0, "batch": 0, "step": 0, "best": {"epoch": 0, "value": None}, "stopped": False}
+        self.dataset, self.batches, self.offset = None, None, 0
+        self.saved, self.restored = None, None  # the note of the last checkpoint; (note, arrays) to go on from
+        self.signal, self.training, self.handlers = None, False, {}
+        self.cut = False  # whether the epoch that was gone on with has come to its end
+        self.chief = is_chief()
+        if self.chief:
+            make_writable(self.path)
+        self.checkpoints = Checkpoints(self.path)
+        if not self.restore() and self.chief:
             # TensorBoard would draw two runs as one curve.
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+            self.checkpoints.clear()
 
     best_file = property(lambda self: self.path / "best.keras")
+    last_file = property(lambda self: self.path / "last.keras")
     log_file = property(lambda self: self.path / "log.csv")
-    state_file = property(lambda self: self.path / "resume.json")
 
     @property
     def initial_epoch(self):
         # Nothing is left to train where early stopping had ended it.
         return sys.maxsize if self.state["stopped"] else self.state["epoch"]
 
+    @property
+    def best(self):
+        return dict(self.state["best"])
+
     def restore(self):
+        """Put an interrupted run's state into the model; False if there is none."""
         try:
-            saved = json.loads(self.state_file.read_text())
-            self.check_options(saved["options"])
-            self.model.optimizer.build(self.model.trainable_variables)
-            self.model.load_weights(self.path / saved["weights"])
-            for seed, state in zip(self.seeds(), saved["seeds"], strict=True):
-                seed.assign(state)
-            self.cut_log(saved["state"]["epoch"])
+            saved = self.checkpoints.newest(tell=self.say)
+            if saved is None:
+                return False
+            note, arrays = saved
+            if not note["state"]["step"]:
+                return False
+            self.check_options(note["options"])
+            states.restore(self.model, note["names"], arrays)
         except OtherOptions:
             raise
-        except (OSError, ValueError, KeyError) as error:
+        except (Damaged, states.OtherModel, KeyError) as error:
             raise ValueError(
-                f"The interrupted run in {self.path} cannot be gone on with ({str(error).splitlines()[0]}). "
-                "Delete the folder to start anew."
+                f"The interrupted run in {self.path} cannot be gone on with: {error}. Give another folder, or delete "
+                "this one to start anew."
             ) from error
-        self.state = saved["state"]
-        print(f"Going on from the end of epoch {self.state['epoch']} in {self.path}.")
+        self.restored, self.saved, self.state = saved, note, note["state"]
+        self.say(f"Going on from {self.place(note)} in {self.path}.")
+        return True
+
+    def place(self, note):
+        now = note["state"]
+        return f"batch {now['batch']} of epoch {now['epoch'] + 1}" if now["batch"] else f"the end of epoch {now['epoch']}"
 
     def check_options(self, before):
         different = [
@@ -93,78 +138,108 @@ class Run:
                 "options to go on, or another --output, or delete the folder to start anew."
             )
 
-    def seeds(self):
-        """The states of the random generators of dropout and augmentation, which are no weights to Keras."""
-        return [variable for variable in self.model.variables if "seed_generator" in variable.path]
-
-    def cut_log(self, epochs):
-        """Drop what was logged after the last checkpoint."""
-        lines = self.log_file.read_bytes().splitlines(keepends=True)
-        replace(self.log_file, lambda file: file.write_bytes(b"".join(lines[: epochs + 1])))
-
     def data(self, dataset):
-        """Return the training data as it is, and see to it that each epoch has its own order, resumed or not.
+        """Return the training data for `model.fit`, from the place where the run goes on.
 
         Args:
-            dataset: from `kerazoo.data.load`, or anything with a `set_epoch`.
+            dataset: from `kerazoo.data.load`, or any that `fit` takes; those with a `set_epoch` are told each epoch.
 
         Returns:
-            The same object, for `model.fit`.
+            The data set, or its continuation from the middle of an epoch.
+
+        Raises:
+            ValueError: if the run was interrupted in the middle of an epoch of a data set of another length.
 
         Example:
             >>> model.fit(run.data(train), shuffle=False, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
         """
         self.dataset = dataset
-        return dataset
+        self.batches = length(dataset)
+        if not self.state["batch"]:
+            return dataset
+        before = self.saved["batches"]
+        if not hasattr(dataset, "start") or self.batches != before:
+            raise ValueError(
+                f"The run in {self.path} was interrupted in an epoch of {before} batches, and goes on with the same "
+                f"data set; got one of {self.batches}. Give the same data, or delete the folder to start anew."
+            )
+        self.dataset = dataset.start(self.state["epoch"], self.state["batch"])
+        return self.dataset
 
-    def callbacks(self, *, early_stopping=None):
-        """List the callbacks for `model.fit`: early stopping, best and last checkpoints, CSV and TensorBoard logs.
+    def callbacks(self, *own, early_stopping=None, plateau=None):
+        """List the callbacks for `model.fit`: logs, progress, early stopping, plateau, NaN guard, checkpoints.
+
+        The learning rate is logged each epoch, to `log.csv` and TensorBoard too. Layers with a `set_epoch` are told the
+        epoch. Where the optimizer averages weights (`ema`), validation and the best checkpoint use the averages, those
+        of batch norms' statistics too. If the loss is no number any more, the weights of the last checkpoint, which are
+        finite, come back, and training ends with an error that says so.
 
         Args:
-            early_stopping: stop after so many epochs without a new best, a positive integer; None: never.
+            own: callbacks of your own. What they keep in attributes of plain numbers, texts and arrays is part of the
+                checkpoints; one may have `get_state() -> dict` and `set_state(dict)` instead.
+            early_stopping: stop after so many epochs without a new best, a positive integer, and restore the best; None:
+                never.
+            plateau: divide the learning rate by 10 after so many epochs without a new best, a positive integer; None:
+                never. Not with a schedule.
 
         Returns:
-            A list of `keras.callbacks.Callback`, for `model.fit`; your own may stand before or behind them.
+            A list of `keras.callbacks.Callback`, for `model.fit`.
 
         Raises:
-            ValueError: if `early_stopping` is neither.
+            ValueError: if `early_stopping` or `plateau` is neither, or one of them has nothing to go by.
         """
-        if early_stopping is not None and (isinstance(early_stopping, bool) or not early_stopping >= 1):
+        for name, count in (("early_stopping", early_stopping), ("plateau", plateau)):
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ValueError(f"{name} must be a positive number of epochs, or None for never; got {count!r}.")
+            if self.monitor is None:
+                raise ValueError(f"{name} needs a figure to go by: give the Run a monitor, such as 'val_accuracy'.")
+        inner = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        if plateau and isinstance(inner.get_config().get("learning_rate"), dict):
             raise ValueError(
-                f"early_stopping must be a positive number of epochs, or None for never; got {early_stopping!r}."
+                "plateau lowers the learning rate, and a schedule sets it in each step. Compile with a number as the "
+                "learning rate, or leave plateau out."
             )
-        mode = "min" if self.monitor.endswith("loss") else "max"
-        stopping = keras.callbacks.EarlyStopping(
-            self.monitor, patience=early_stopping or sys.maxsize, mode=mode
-        )
-        return [
-            LearningRateLog(),
-            keras.callbacks.CSVLogger(self.log_file, append=self.state["epoch"] > 0),
-            keras.callbacks.TensorBoard(self.path / "tensorboard"),
-            stopping,
-            # Last: what a checkpoint counts as done has been logged.
-            Checkpoints(self, stopping),
-        ]
+        mode = "min" if self.lower else "max"
+        monitored = []
+        if early_stopping:
+            monitored.append(keras.callbacks.EarlyStopping(self.monitor, patience=early_stopping, mode=mode))
+        if plateau:
+            monitored.append(keras.callbacks.ReduceLROnPlateau(
+                self.monitor, factor=0.1, patience=plateau, mode=mode, min_delta=0.0, verbose=int(self.chief)
+            ))
+        history = keras.callbacks.History()
+        average = [AveragedWeights()] if getattr(inner, "use_ema", False) else []
+        kept = [*own, *monitored, history, *average]
+        tell = [
+            logging.CSVLog(self.log_file, history, self.guard),
+            logging.TensorBoardLog(self.path / "tensorboard", self.guard),
+            logging.Progress(self),
+        ] if self.chief else []
+        self.keeper = Keeper(self, kept, history, average, restore_best=early_stopping is not None)
+        # The keeper is last: what a checkpoint counts as done has been logged.
+        return [Begin(self), logging.LearningRateLog(), *kept, *tell, self.keeper]
 
-    def save(self, epoch, stopping):
-        """Write the last checkpoint, then the note that names it, then forget the one before."""
-        self.state = {
-            "epoch": epoch, "best": float(stopping.best), "best_epoch": stopping.best_epoch + 1,
-            "wait": stopping.wait, "stopped": bool(self.model.stop_training),
-        }
-        weights = f"epoch_{epoch:04d}.weights.h5"
-        replace(self.path / weights, self.model.save_weights)
-        seeds = [keras.ops.convert_to_numpy(seed).tolist() for seed in self.seeds()]
-        note = json.dumps(
-            {"options": self.options, "state": self.state, "weights": weights, "seeds": seeds}, indent=2
-        )
-        replace(self.state_file, lambda file: file.write_text(note))
-        self.forget(keep=weights)
+    @property
+    def lower(self):
+        return self.monitor is not None and self.monitor.endswith("loss")
 
-    def forget(self, keep=None):
-        for file in self.path.glob("epoch_*.weights.h5"):
-            if file.name != keep:
-                file.unlink()
+    def say(self, text):
+        if self.chief:
+            print(text, flush=True)
+
+    @contextlib.contextmanager
+    def guard(self, what):
+        """A disk that is full, or gone, warns and stops nothing."""
+        try:
+            yield
+        except OSError as error:
+            warnings.warn(
+                f"{what} could not be written to {self.path} ({error.strerror or error}). Training goes on, what was "
+                "saved before stays; make room, and it will be written with the next one.",
+                stacklevel=2,
+            )
 
     def log(self):
         """Read the log.
@@ -175,84 +250,294 @@ class Run:
         Example:
             >>> kerazoo.visualize.curves(run.log()).savefig("curves.png")
         """
+        if not self.log_file.exists():
+            return {}
         with self.log_file.open(newline="") as file:
             rows = list(csv.DictReader(file))
-        return {key: [float(row[key]) for row in rows] for key in rows[0]} if rows else {}
+        return {key: [float(row[key] or "nan") for row in rows] for key in rows[0]} if rows else {}
 
     def restore_best(self):
-        """Put the best weights back into the model."""
-        if self.best_file.exists():
+        """Put the best weights back into the model; where none was best, the model stays as it is."""
+        if self.state["best"]["epoch"] and self.best_file.exists():
+            # Keras would load the optimizer of the moment when the file was written as well.
+            rule = [(variable, states.value_of(variable)) for variable in self.model.optimizer.variables]
             self.model.load_weights(self.best_file)
+            for variable, value in rule:
+                variable.assign(value)
 
     def __enter__(self):
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.handlers[number] = signal.signal(number, self.interrupt)
         return self
 
+    def interrupt(self, number, frame):
+        """The first signal waits for the end of the batch, so that all is saved; a second one does not."""
+        if not self.training or self.signal is not None:
+            self.stop(number)
+        self.signal = number
+        print(
+            "\nInterrupted: saving after this batch, or this validation. Once more stops at once.",
+            file=sys.stderr, flush=True,
+        )
+
+    def stop(self, number):
+        if number == signal.SIGTERM:
+            raise Terminated
+        raise KeyboardInterrupt
+
     def __exit__(self, kind, error, traceback):
-        if kind is KeyboardInterrupt:
-            raise SystemExit(f"\n{self.interrupted()}") from None
-        if kind is None:
+        self.training = False
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        if kind is not None and issubclass(kind, (KeyboardInterrupt, Terminated)):
+            print(f"\n{self.interrupted()}", file=sys.stderr, flush=True)
+            raise SystemExit(128 + (signal.SIGTERM if kind is Terminated else signal.SIGINT)) from None
+        if kind is None and self.chief:
             # A finished run is not gone on with: the same command starts a new one.
-            self.state_file.unlink(missing_ok=True)
-            self.forget()
+            self.checkpoints.clear()
 
     def interrupted(self):
-        if not self.state["epoch"]:
-            return "Interrupted before the end of the first epoch: nothing was saved. The same command starts anew."
-        return (
-            f"Interrupted. Saved in {self.path}: the end of epoch {self.state['epoch']} and the best weights "
-            f"({self.best_file.name}, epoch {self.state['best_epoch']}, {self.monitor} {self.state['best']:.4f}). "
-            "The same command goes on from there."
+        note = self.saved
+        if note is None or not note["state"]["step"]:
+            return "Interrupted before anything was saved. The same command starts anew."
+        best = note["state"]["best"]
+        weights = "" if not best["epoch"] else (
+            f" and the best weights ({self.best_file.name}, epoch {best['epoch']}, {self.monitor} {best['value']:.4f})"
         )
+        return f"Interrupted. Saved in {self.path}: {self.place(note)}{weights}. The same command goes on from there."
 
 
 class OtherOptions(ValueError):
     """The folder holds an interrupted run of another command."""
 
 
-class Checkpoints(keras.callbacks.Callback):
-    """Saves the best and the last state; stands behind early stopping, whose counters it saves and restores."""
+class Diverged(ArithmeticError):
+    """The loss or the weights are no numbers any more."""
 
-    def __init__(self, run, stopping):
+
+class Terminated(BaseException):
+    """SIGTERM."""
+
+
+class Begin(keras.callbacks.Callback):
+    """Stands before all others: in an epoch that is gone on with, metrics go on as well."""
+
+    def __init__(self, run):
         super().__init__()
-        self.run, self.stopping = run, stopping
+        self.run = run
 
     def on_train_begin(self, logs=None):
-        state = self.run.state
-        if state["epoch"]:
-            self.stopping.best, self.stopping.wait = state["best"], state["wait"]
-            self.stopping.best_epoch = state["best_epoch"] - 1
+        run = self.run
+        run.offset = run.state["batch"]
+        if run.offset:
+            if run.batches is None:
+                raise ValueError(
+                    f"The run in {run.path} was interrupted in the middle of an epoch. Give fit the data by way of the "
+                    "run, fit(run.data(train), ...), so that it begins where the run goes on."
+                )
+            names = run.restored[0]["names"]["metrics"]
+            if len(states.variables_of(self.model, "metrics")) < len(names):
+                states.build_metrics(self.model, next(iter(run.dataset)))
+        steps = self.params.get("steps")
+        if run.batches is not None and steps not in (None, run.batches):
+            raise ValueError(
+                f"fit was given steps_per_epoch={steps}, and the data set has {run.batches} batches. Leave it out: a run "
+                "counts whole epochs of its data."
+            )
 
     def on_epoch_begin(self, epoch, logs=None):
+        run, model = self.run, self.model
+        run.offset = run.state["batch"] if epoch == run.state["epoch"] else 0
+        run.state.update(epoch=epoch, batch=run.offset)
         # Keras may have drawn a batch already, to see its shape, and the data set would count that as an epoch.
-        if hasattr(self.run.dataset, "set_epoch"):
-            self.run.dataset.set_epoch(epoch)
+        for one in (run.dataset, *model._flatten_layers()):
+            if hasattr(one, "set_epoch"):
+                one.set_epoch(epoch)
+        if run.offset:
+            note, arrays = run.restored
+            states.restore(model, note["names"], arrays, kinds=("metrics",))
 
     def on_epoch_end(self, epoch, logs=None):
-        if self.run.monitor not in logs:
+        if self.run.cut:
+            self.model.stop_training = self.run.cut = False
+        self.run.restored = None
+
+
+class Keeper(keras.callbacks.Callback):
+    """Stands behind all others: keeps the best weights, watches the loss, and writes checkpoints."""
+
+    def __init__(self, run, kept, history, average, restore_best):
+        super().__init__()
+        self.run, self.history, self.average, self.restore_best = run, history, average, restore_best
+        self.others = states.CallbackStates(kept)
+        self.cost, self.written, self.best_weights = 0.0, 0.0, None
+
+    def on_train_begin(self, logs=None):
+        run = self.run
+        self.others.begin()
+        if run.restored is not None:
+            note, arrays = run.restored
+            if gone := self.others.set(note["callbacks"], arrays):
+                run.say(f"Left aside is what callbacks had counted that are not there any more: {', '.join(gone)}.")
+            self.model.history = self.history
+        elif not run.state["step"]:
+            # Before the first step: so that there are finite weights to come back to, whatever happens.
+            self.save()
+        self.written = time.monotonic()
+        run.training = True
+
+    def on_train_batch_end(self, batch, logs=None):
+        run = self.run
+        # The last of several steps an execution may be beyond the end.
+        done = min(run.offset + batch + 1, run.batches or math.inf)
+        run.state["step"] += done - run.state["batch"]
+        run.state["batch"] = done
+        if run.offset and done == run.batches and not self.model.stop_training:
+            # Keras counts on a whole epoch. One step more, and TensorFlow would draw seeds before it finds no data.
+            self.model.stop_training = run.cut = True
+        if run.state["step"] % CHECK_EVERY == 0:
+            self.check(logs)
+        if run.signal is None and not self.due() or done == run.batches:
+            return  # after the last batch, all waits for validation
+        if run.batches:  # other data cannot be continued within an epoch
+            self.check(logs)
+            self.save(best=True)
+        if run.signal is not None:
+            run.stop(run.signal)
+
+    def on_epoch_end(self, epoch, logs=None):
+        run = self.run
+        self.check(logs)
+        if run.monitor is not None:
+            self.judge(epoch, logs)
+        stopped = bool(self.model.stop_training)
+        run.state.update(epoch=epoch + 1, batch=0, stopped=stopped)
+        if self.due() or stopped or epoch + 1 == self.params["epochs"] or run.signal is not None:
+            self.save(best=True)
+        if run.signal is not None:
+            run.stop(run.signal)
+
+    def on_train_end(self, logs=None):
+        run = self.run
+        run.training = False
+        if run.chief and run.state["step"]:
+            with run.guard("The last model"):
+                self.save_model(run.last_file)
+            if run.monitor is None:
+                shutil.copyfile(run.last_file, run.best_file)
+        if self.restore_best:
+            run.restore_best()
+
+    def due(self):
+        wait = max(PATIENCE, SHARE * self.cost) if self.run.save_every is None else self.run.save_every
+        return time.monotonic() - self.written >= wait
+
+    def judge(self, epoch, logs):
+        """Keep the weights if they are the best so far."""
+        run = self.run
+        value = logs.get(run.monitor)
+        if value is None:
             raise ValueError(
-                f"The run chooses its best epoch by {self.run.monitor!r}, which was not logged; there are: "
+                f"The run chooses its best epoch by {run.monitor!r}, which was not logged; there are: "
                 f"{', '.join(sorted(logs))}. Give fit validation_data, or the Run another monitor."
             )
-        if self.stopping.best_epoch == epoch:
-            replace(self.run.best_file, self.model.save)
-        self.run.save(epoch + 1, self.stopping)
+        value, best = float(value), run.state["best"]["value"]
+        if math.isfinite(value) and (best is None or (value < best if run.lower else value > best)):
+            run.state["best"] = {"epoch": epoch + 1, "value": value}
+            if run.chief:
+                with self.averaged():
+                    self.best_weights = [states.value_of(variable) for variable in self.model.weights]
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """The model with its averaged weights, where it has some."""
+        for average in self.average:
+            average.swap()
+        yield
+        for average in self.average:
+            average.swap()
+
+    def check(self, logs):
+        """Raise if the loss is no number."""
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            self.diverged(f"The loss became {float(loss)}")
+
+    def diverged(self, what):
+        run = self.run
+        saved = run.checkpoints.newest(tell=run.say)
+        if saved is not None:
+            note, arrays = saved
+            states.sync(self.model)
+            states.restore(self.model, note["names"], arrays)
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        place = f"epoch {run.state['epoch'] + 1}, batch {run.state['batch']}"
+        kept = "" if saved is None else (
+            " The model has the weights of the last checkpoint again, those of the start." if not note["state"]["step"]
+            else f" The model has the weights of the last checkpoint again, {run.place(note)}."
+        )
+        raise Diverged(
+            f"{what} in {place}: training was stopped.{kept} Try a lower learning rate (it is {rate:.3g}), a longer "
+            "warm-up, or clip_norm, in another folder or with this one deleted."
+        )
+
+    def save(self, best=False):
+        """Write the best model if it is new, then the checkpoint that counts it as written."""
+        run, begun = self.run, time.monotonic()
+        names, arrays = states.read(self.model)
+        if not states.finite(arrays):
+            self.diverged("A weight became infinite or no number")
+        callbacks, more = self.others.get()
+        note = {
+            "options": run.options, "state": run.state, "batches": run.batches, "names": names, "callbacks": callbacks,
+        }
+        # A copy, which does not go on with the run.
+        note = json.loads(json.dumps(note))
+        if run.chief:
+            with run.guard("The checkpoint"):
+                if best and self.best_weights is not None:
+                    self.save_best()
+                run.checkpoints.save(run.state["step"], note, {**arrays, **more})
+                run.saved = note
+        self.written = time.monotonic()
+        self.cost = self.written - begun
+
+    def save_best(self):
+        now = [states.value_of(variable) for variable in self.model.weights]
+        for variable, value in zip(self.model.weights, self.best_weights):
+            variable.assign(value)
+        try:
+            self.save_model(self.run.best_file)
+            self.best_weights = None
+        finally:
+            for variable, value in zip(self.model.weights, now):
+                variable.assign(value)
+
+    def save_model(self, path):
+        part = path.with_name(f".part.{path.name}")
+        try:
+            self.model.save(part)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
 
 
-class LearningRateLog(keras.callbacks.Callback):
-    """Adds the learning rate to the logs, which Keras leaves out under a schedule."""
+def is_chief():
+    """Whether this process is the one that writes: the only one, or the first of several hosts'."""
+    if keras.backend.backend() != "jax":
+        return True
+    import jax
 
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+    return jax.process_index() == 0
 
 
-def replace(path, write):
-    """Write beside the file, then take its place in one step. The name keeps its ending, by which Keras goes."""
-    part = path.with_name(f"part.{path.name}")
+def length(dataset):
+    """Batches an epoch, where the data set knows."""
     try:
-        write(part)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        return len(dataset) if hasattr(dataset, "start") else None
+    except TypeError:
+        return None
 
 
 def make_writable(path):

@@ -1,14 +1,18 @@
 """A run in a folder: what it writes, and how it goes on."""
-import json
-from types import SimpleNamespace
+import errno
+import os
+import pathlib
+import re
+import signal
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import kerazoo
 from kerazoo.augment import MixUp, RandomAffine
-from kerazoo.train import Run
+from kerazoo.train import Run, state
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (64, 8, 8, 1), dtype="uint8"), RNG.integers(0, 3, 64)
@@ -25,28 +29,56 @@ def build():
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Ctrl-C in the middle of an epoch."""
+    """Ctrl-C in the middle of an epoch, or what else a signal says."""
 
-    def __init__(self, epoch):
+    def __init__(self, epoch, batch=1, number=signal.SIGINT):
         super().__init__()
-        self.at = epoch
+        self._at, self._batch, self._number = epoch, batch, number
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+        self._epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
-        if self.epoch == self.at:
-            raise KeyboardInterrupt
+        if (self._epoch, batch) == (self._at, self._batch):
+            os.kill(os.getpid(), self._number)
 
 
-def train(folder, *extra, epochs=6, early_stopping=None):
-    model = build()
-    with Run(folder, model, OPTIONS) as run:
-        model.fit(IMAGES, LABELS, batch_size=16, shuffle=False, verbose=0, epochs=epochs,
-                  validation_data=(IMAGES, LABELS), initial_epoch=run.initial_epoch,
-                  callbacks=[*run.callbacks(early_stopping=early_stopping), *extra])
+def data(epoch=0, batch=0):
+    """Batches in an order of their own each epoch, which can be continued anywhere."""
+    now = {"epoch": epoch}
+
+    def batches():
+        order = np.random.default_rng(now["epoch"]).permutation(64)
+        for i in range(batch if now["epoch"] == epoch else 0, 4):
+            yield IMAGES[order[16 * i : 16 * i + 16]], LABELS[order[16 * i : 16 * i + 16]]
+
+    signature = tf.TensorSpec((None, 8, 8, 1), "uint8"), tf.TensorSpec((None,), "int64")
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    dataset.cardinality = lambda: tf.constant(4, "int64")
+    dataset.num_examples, dataset.start, dataset.set_epoch = 64, data, lambda epoch: now.update(epoch=epoch)
+    return dataset
+
+
+def train(folder, *extra, epochs=6, model=None, dataset=None, save_every=None, options=None, **callbacks):
+    model = model or build()
+    with Run(folder, model, options or {**OPTIONS, "epochs": epochs}, save_every=save_every) as run:
+        run.history = model.fit(
+            run.data(dataset or data()), shuffle=False, verbose=0, epochs=epochs, validation_data=(IMAGES, LABELS),
+            initial_epoch=run.initial_epoch, callbacks=run.callbacks(*extra, **callbacks),
+        )
         run.restore_best()
     return run, model
+
+
+def everything(model):
+    """All values that a training ends with."""
+    return state.read(model)[1]
+
+
+def assert_same(a, b):
+    assert set(a) == set(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
 def test_a_run_leaves_its_best_model_and_its_logs(tmp_path):
@@ -54,78 +86,166 @@ def test_a_run_leaves_its_best_model_and_its_logs(tmp_path):
     log = run.log()
     assert set(log) == {"epoch", "accuracy", "loss", "val_accuracy", "val_loss", "learning_rate"}
     assert log["epoch"] == [0, 1, 2, 3, 4, 5]
+    assert {name: row for name, row in log.items() if name != "epoch"} == run.history.history
     best = kerazoo.load_model(tmp_path / "best.keras")
     np.testing.assert_array_equal(best(IMAGES), model(IMAGES))
-    assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(max(log["val_accuracy"]))
-    assert list((tmp_path / "tensorboard").rglob("events*"))
-    assert not list(tmp_path.glob("epoch_*")) and not (tmp_path / "resume.json").exists()
+    assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(max(log["val_accuracy"])) == run.best["value"]
+    assert log["val_accuracy"][run.best["epoch"] - 1] == run.best["value"]
+    assert {file.name for file in tmp_path.iterdir()} == {"best.keras", "last.keras", "log.csv", "tensorboard"}
 
 
-def test_ctrl_c_says_what_was_saved_and_the_same_command_goes_on(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stop:
-        train(tmp_path, Interrupt(epoch=4))
-    message = str(stop.value)
-    assert "the end of epoch 4" in message and "best.keras" in message and "The same command goes on" in message
-    assert len(message.strip().splitlines()) == 1
+def test_tensorboard_finds_the_figures(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    run, resumed = train(tmp_path)
-    assert "Going on from the end of epoch 4" in capsys.readouterr().out
-    other, straight = train(tmp_path / "straight")
-    assert run.log() == other.log()
-    for a, b in zip(resumed.get_weights(), straight.get_weights()):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_ctrl_c_in_the_first_epoch_says_that_nothing_was_saved(tmp_path):
-    with pytest.raises(SystemExit, match="nothing was saved. The same command starts anew"):
-        train(tmp_path, Interrupt(epoch=0))
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(epoch=2), save_every=0)
     run, _ = train(tmp_path)
-    assert len(run.log()["epoch"]) == 6
+    for part, prefix in (("train", ""), ("validation", "val_")):
+        events = EventAccumulator(str(tmp_path / "tensorboard" / part)).Reload()
+        scalars = events.Scalars("epoch_accuracy")
+        assert [one.step for one in scalars] == [0, 1, 2, 3, 4, 5]
+        np.testing.assert_allclose([one.value for one in scalars], run.log()[f"{prefix}accuracy"], rtol=1e-6)
+    rates = EventAccumulator(str(tmp_path / "tensorboard" / "train")).Reload().Scalars("epoch_learning_rate")
+    np.testing.assert_allclose([one.value for one in rates], run.log()["learning_rate"], rtol=1e-6)
 
 
-def test_early_stopping_counts_across_an_interruption(tmp_path):
-    # Without learning, the first epoch stays the best.
-    class Frozen(keras.callbacks.Callback):
+@pytest.mark.parametrize(("epoch", "batch", "number"), [
+    (0, 0, signal.SIGINT), (2, 1, signal.SIGTERM), (3, 3, signal.SIGINT), (5, 2, signal.SIGINT),
+])
+def test_a_signal_saves_says_so_and_the_same_command_ends_as_if_nothing_had_been(epoch, batch, number, tmp_path, capsys, straight):
+    with pytest.raises(SystemExit) as stop:
+        train(tmp_path, Interrupt(epoch, batch, number), early_stopping=6, plateau=1)
+    assert stop.value.code == 128 + number
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    # The last batch of an epoch is saved together with its validation.
+    place = f"batch {batch + 1} of epoch {epoch + 1}" if batch < 3 else f"the end of epoch {epoch + 1}"
+    assert place in message and "The same command goes on" in message
+    assert ("best.keras" in message) == (epoch > 0)
+
+    run, resumed = train(tmp_path, early_stopping=6, plateau=1)
+    assert f"Going on from {place}" in capsys.readouterr().out
+    expected, values = straight
+    assert (tmp_path / "log.csv").read_bytes() == (expected.path / "log.csv").read_bytes()
+    assert run.history.history == expected.history.history and run.history.epoch == expected.history.epoch
+    assert run.best == expected.best
+    assert_same(everything(resumed), values)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The run that was never cut."""
+    run, model = train(tmp_path_factory.mktemp("straight"), early_stopping=6, plateau=1)
+    return run, everything(model)
+
+
+def test_before_the_first_batch_nothing_is_saved_and_it_says_so(tmp_path, capsys):
+    class Early(keras.callbacks.Callback):
         def on_train_begin(self, logs=None):
-            self.model.optimizer.learning_rate = 0.0
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(SystemExit):
-        train(tmp_path, Frozen(), Interrupt(epoch=2), early_stopping=3)
-    state = json.loads((tmp_path / "resume.json").read_text())["state"]
-    assert (state["epoch"], state["best_epoch"], state["wait"]) == (2, 1, 1)
-    run, _ = train(tmp_path, Frozen(), early_stopping=3)
-    assert run.log()["epoch"] == [0, 1, 2, 3]
+        train(tmp_path, Early())
+    assert "Interrupted before anything was saved. The same command starts anew." in capsys.readouterr().err
 
 
-def test_a_run_with_other_options_is_not_gone_on_with(tmp_path):
+def test_other_data_goes_on_from_the_end_of_an_epoch(tmp_path, capsys):
+    def once(*extra):
+        model = build()
+        with Run(tmp_path, model, OPTIONS, save_every=0) as run:
+            model.fit(IMAGES, LABELS, batch_size=16, shuffle=False, verbose=0, epochs=6,
+                      validation_data=(IMAGES, LABELS), initial_epoch=run.initial_epoch, callbacks=run.callbacks(*extra))
+        return run, everything(model)
+
     with pytest.raises(SystemExit):
-        train(tmp_path, Interrupt(epoch=2))
+        once(Interrupt(4))
+    assert "the end of epoch 4" in capsys.readouterr().err
+    _, resumed = once()
+    assert "Going on from the end of epoch 4" in capsys.readouterr().out
+    _, expected = once()
+    assert_same(resumed, expected)
+
+
+def test_early_stopping_counts_across_an_interruption_and_ends_for_good(tmp_path):
+    def still():
+        model = build()
+        model.compile(keras.optimizers.SGD(0.0), model.loss, metrics=["accuracy"])
+        return model
+
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(2), model=still(), early_stopping=3)
+    with pytest.raises(SystemExit):  # while the results are written
+        model = still()
+        with Run(tmp_path, model, OPTIONS) as run:
+            model.fit(run.data(data()), validation_data=(IMAGES, LABELS), epochs=6, verbose=0, shuffle=False,
+                      initial_epoch=run.initial_epoch, callbacks=run.callbacks(early_stopping=3))
+            assert run.log()["epoch"] == [0, 1, 2, 3]
+            raise KeyboardInterrupt
+    run, _ = train(tmp_path, model=still(), early_stopping=3)
+    assert run.log()["epoch"] == [0, 1, 2, 3] and run.history.epoch == [0, 1, 2, 3]
+
+
+class Own(keras.callbacks.Callback):
+    """Counts, remembers, and speaks for itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.sums, self.config = 0, [], "of this start"
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seen += 1
+        self.sums.append(np.float32(logs["loss"]))
+
+
+class Speaking(Own):
+    def get_state(self):
+        return {"seen": self.seen, "deep": [{"array": np.arange(3)}]}
+
+    def set_state(self, saved):
+        self.restored = saved
+
+
+def test_callbacks_of_ones_own_keep_what_they_count(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Own(), Speaking(), Own(), Interrupt(3))
+    plain, speaking = Own(), Speaking()
+    plain.config = "of the next start"
+    run, _ = train(tmp_path, plain, speaking, Interrupt(99))
+    assert plain.seen == 6 and plain.sums == [np.float32(loss) for loss in run.log()["loss"]]
+    assert plain.config == "of the next start", "what has not changed is no state"
+    assert speaking.restored["seen"] == 3
+    assert "not there any more: Own." in capsys.readouterr().out
+    np.testing.assert_array_equal(speaking.restored["deep"][0]["array"], [0, 1, 2])
+
+
+def test_a_run_of_another_command_is_not_gone_on_with(tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(2))
     with pytest.raises(ValueError, match=r"other options \(--seed 0 then, 1 now\).*another --output"):
         Run(tmp_path, build(), {**OPTIONS, "seed": 1})
-    Run(tmp_path, build(), {**OPTIONS, "output": "elsewhere"})
+    Run(tmp_path, build(), {**OPTIONS, "output": "elsewhere", "devices": 2, "hosts": "a:1,b:1", "host_index": 1})
+
+    other = kerazoo.mlp(input_shape=(8, 8, 1), classes=4, units=16)
+    other.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="another model .*there alone.*here alone.*Give another folder, or delete"):
+        Run(tmp_path, other, OPTIONS)
+    same = build()
+    same.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with pytest.raises(ValueError, match="another optimizer"):
+        Run(tmp_path, same, OPTIONS)
+
+    model = build()
+    run = Run(tmp_path, model, OPTIONS)
+    with pytest.raises(ValueError, match="interrupted in an epoch of 4 batches.*got one of None"):
+        run.data((IMAGES, LABELS))
+    with pytest.raises(ValueError, match=r"fit\(run.data\(train\), ...\)"):
+        model.fit(data(), verbose=0, epochs=6, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
 
 
-def test_a_finished_run_starts_anew(tmp_path):
+def test_a_finished_run_starts_anew_and_leaves_no_logs_of_the_older_one(tmp_path):
     train(tmp_path)
     run, _ = train(tmp_path, epochs=2)
     assert run.log()["epoch"] == [0, 1]
-
-
-def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    with pytest.raises(SystemExit):
-        train(tmp_path, Interrupt(epoch=2))
-    before = {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()}
-    model = build()
-    run = Run(tmp_path, model, OPTIONS)
-
-    def half(path):
-        path.write_bytes(b"half")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(model, "save_weights", half)
-    with pytest.raises(KeyboardInterrupt):
-        run.save(3, SimpleNamespace(best=0.5, best_epoch=1, wait=0))
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir() if file.is_file()} == before
+    assert len(list((tmp_path / "tensorboard" / "train").glob("events*"))) == 1
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):
@@ -137,8 +257,6 @@ def test_an_output_that_is_a_file_is_refused(tmp_path):
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
-    import pathlib
-
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied", str(self))
 
@@ -148,35 +266,70 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         Run(tmp_path, build())
 
 
-def test_a_resumed_run_sees_the_images_in_the_order_of_its_epochs(tmp_path):
-    seen = []
-    data = SimpleNamespace(set_epoch=seen.append)
-    for interrupt in ([Interrupt(epoch=2)], []):
-        model = build()
-        try:
-            with Run(tmp_path, model, OPTIONS) as run:
-                assert run.data(data) is data
-                model.fit(IMAGES, LABELS, verbose=0, epochs=4, validation_data=(IMAGES, LABELS),
-                          initial_epoch=run.initial_epoch, callbacks=[*run.callbacks(), *interrupt])
-        except SystemExit:
-            pass
-    assert seen == [0, 1, 2, 2, 3]
+def test_a_model_must_be_compiled(tmp_path):
+    with pytest.raises(ValueError, match="needs the compiled model: call model.compile"):
+        Run(tmp_path, kerazoo.mlp(input_shape=(8, 8, 1), classes=3))
 
 
-def test_an_interruption_between_the_log_and_the_checkpoint_logs_no_epoch_twice(tmp_path, monkeypatch):
-    save = Run.save
+def test_a_full_disk_warns_and_stops_nothing(tmp_path, monkeypatch, capsys):
+    """Full from the third epoch on; what was saved before stays, and the run goes on from there."""
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def interrupted(run, epoch, stopping):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        save(run, epoch, stopping)
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                monkeypatch.setattr(os, "fsync", full)
+                monkeypatch.setattr(keras.Model, "save", lambda *args: full(0))
+            if epoch == 4:
+                os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(Run, "save", interrupted)
+    with pytest.warns(UserWarning, match="could not be written.*No space left on device.*Training goes on"):
+        with pytest.raises(SystemExit):
+            train(tmp_path, Fill(), save_every=0)
+    assert "Epoch 4/6" in capsys.readouterr().out
+    monkeypatch.undo()
+    run, resumed = train(tmp_path, Own())
+    assert "Going on from the end of epoch 2" in capsys.readouterr().out
+    expected, straight = train(tmp_path / "straight", Own())
+    assert run.log() == expected.log()
+    assert_same(everything(resumed), everything(straight))
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_it_says_so(tmp_path, capsys):
     with pytest.raises(SystemExit):
-        train(tmp_path)
-    monkeypatch.setattr(Run, "save", save)
-    run, _ = train(tmp_path)
-    assert run.log()["epoch"] == [0, 1, 2, 3, 4, 5]
+        train(tmp_path, Interrupt(2), save_every=0)
+    newest, older = sorted(tmp_path.glob("step_*"), reverse=True)
+    newest.write_bytes(newest.read_bytes()[:-1])
+    run = Run(tmp_path, build(), OPTIONS)
+    said = capsys.readouterr().out
+    assert f"The checkpoint {newest} cannot be used: its checksum is wrong" in said and "The one before is taken." in said
+    assert run.state["step"] == 9
+    older.write_bytes(b"")
+    with pytest.raises(ValueError, match="cannot be gone on with: none of the 2 .* Give another folder, or delete"):
+        Run(tmp_path, build(), OPTIONS)
+
+
+def test_a_learning_rate_that_diverges_stops_with_a_sentence_and_finite_weights(tmp_path):
+    model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16)
+    model.compile(keras.optimizers.SGD(1e30), keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    before = model.get_weights()
+    with pytest.raises(ArithmeticError, match=r"became (nan|inf).* in epoch 1.*those of the start.*lower learning rate \(it is 1e\+30\)"):
+        train(tmp_path, model=model)
+    for a, b in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
+    class Poison(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                self.model.weights[0].assign(np.full(self.model.weights[0].shape, np.nan))
+
+    model = build()
+    with pytest.raises(ArithmeticError, match="A weight became infinite or no number.*batch 2 of epoch 1"):
+        train(tmp_path, Poison(), model=model, save_every=0)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
 def test_a_figure_that_is_not_logged_cannot_decide_what_is_best(tmp_path):
@@ -186,29 +339,78 @@ def test_a_figure_that_is_not_logged_cannot_decide_what_is_best(tmp_path):
             model.fit(IMAGES, LABELS, verbose=0, callbacks=run.callbacks())
 
 
-@pytest.mark.parametrize("count", [0, -1, False])
-def test_early_stopping_takes_a_number_of_epochs(count, tmp_path):
-    with pytest.raises(ValueError, match="positive number of epochs, or None for never"):
-        Run(tmp_path, build()).callbacks(early_stopping=count)
+def test_without_a_monitor_the_last_is_the_best(tmp_path):
+    model = build()
+    with Run(tmp_path, model, OPTIONS, monitor=None) as run:
+        model.fit(run.data(data()), verbose=0, epochs=2, shuffle=False, callbacks=run.callbacks())
+        run.restore_best()
+    np.testing.assert_array_equal(kerazoo.load_model(tmp_path / "best.keras")(IMAGES), model(IMAGES))
+    with pytest.raises(ValueError, match="early_stopping needs a figure to go by"):
+        run.callbacks(early_stopping=2)
 
 
-DAMAGES = {
-    "cut note": lambda folder: (folder / "resume.json").write_text('{"opt'),
-    "lost weights": lambda folder: [file.unlink() for file in folder.glob("epoch_*")],
-    "cut weights": lambda folder: [file.write_bytes(b"x" * 100) for file in folder.glob("epoch_*")],
-}
+@pytest.mark.parametrize("name", ["early_stopping", "plateau"])
+@pytest.mark.parametrize("count", [0, -1, False, 1.5])
+def test_patience_is_a_number_of_epochs(name, count, tmp_path):
+    with pytest.raises(ValueError, match=f"{name} must be a positive number of epochs, or None for never"):
+        Run(tmp_path, build()).callbacks(**{name: count})
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_answered_in_words(damage, tmp_path):
+def test_a_plateau_and_a_schedule_cannot_both_set_the_rate(tmp_path):
+    model = build()
+    model.compile(keras.optimizers.SGD(kerazoo.train.WarmupCosine(0.1, 4)), model.loss)
+    with pytest.raises(ValueError, match="plateau lowers the learning rate, and a schedule sets it"):
+        Run(tmp_path, model).callbacks(plateau=2)
+
+
+def test_steps_per_epoch_are_refused(tmp_path):
+    model = build()
+    with Run(tmp_path, model, OPTIONS) as run, pytest.raises(ValueError, match="steps_per_epoch=2, and the data set has 4"):
+        model.fit(run.data(data()), verbose=0, steps_per_epoch=2, callbacks=run.callbacks())
+
+
+def test_early_stopping_restores_the_best(tmp_path):
+    model = build()
+    with Run(tmp_path, model, OPTIONS) as run:
+        model.fit(run.data(data()), shuffle=False, verbose=0, epochs=20, validation_data=(IMAGES, LABELS),
+                  callbacks=run.callbacks(early_stopping=2))
+    assert len(run.log()["epoch"]) == run.best["epoch"] + 2 < 20
+    best, last = (kerazoo.load_model(file)(IMAGES) for file in (run.best_file, run.last_file))
+    np.testing.assert_array_equal(model(IMAGES), best)
+    assert not np.array_equal(best, last)
+
+
+def test_averaged_weights_are_validated_and_kept_batch_norms_included(tmp_path):
+    def build_averaged():
+        keras.utils.set_random_seed(0)
+        model = small()
+        rule = keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True, ema_momentum=0.8)
+        model.compile(rule, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    run, model = train(tmp_path / "a", model=build_averaged(), epochs=8)
+    last = kerazoo.load_model(tmp_path / "a" / "last.keras")
+    assert last.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)["loss"] == pytest.approx(run.log()["val_loss"][-1], rel=1e-5)
+    best = kerazoo.load_model(tmp_path / "a" / "best.keras")
+    assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(run.best["value"])
+
     with pytest.raises(SystemExit):
-        train(tmp_path, Interrupt(epoch=2))
-    damage(tmp_path)
-    with pytest.raises(ValueError, match="cannot be gone on with .*Delete the folder to start anew"):
-        Run(tmp_path, build(), OPTIONS)
+        train(tmp_path / "b", Interrupt(4, 1), model=build_averaged(), epochs=8)
+    resumed = build_averaged()
+    again, _ = train(tmp_path / "b", Interrupt(99), model=resumed, epochs=8)
+    assert again.log() == run.log()
+    assert_same(everything(resumed), everything(model))
 
 
-def test_a_new_run_leaves_no_logs_of_an_older_one(tmp_path):
-    for _ in range(2):
-        train(tmp_path, epochs=1)
-    assert len(list((tmp_path / "tensorboard" / "train").glob("events*"))) == 1
+def small():
+    x = inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Rescaling(1 / 255)(x)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(x)))
+    return keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(x)))
+
+
+def test_the_line_of_an_epoch_says_how_fast_and_how_long(tmp_path, capsys):
+    train(tmp_path, epochs=2)
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    assert re.match(r"Epoch 1/2: [\d.]+ s, [\d,]+ images/s, accuracy [\d.]+, loss [\d.]+, val_accuracy .* [\d.]+ s left$", first)
+    assert re.match(r"Epoch 2/2: .*learning_rate 0.001$", second)

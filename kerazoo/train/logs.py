@@ -1,0 +1,165 @@
+"""What a training tells: the learning rate, a table, TensorBoard's events, and a line at the terminal."""
+import csv
+import io
+import os
+import pathlib
+import socket
+import sys
+import time
+
+import keras
+
+from kerazoo.train.checkpoint import replace
+
+
+class LearningRateLog(keras.callbacks.Callback):
+    """Adds the learning rate to the logs, which Keras leaves out under a schedule."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+
+
+class CSVLog(keras.callbacks.Callback):
+    """Writes the history as a table, anew after each epoch, so that it never holds more or less than the history."""
+
+    def __init__(self, path, history, guard):
+        super().__init__()
+        self.path, self.table, self.guard = path, history, guard
+
+    def on_epoch_end(self, epoch, logs=None):
+        history = {"epoch": self.table.epoch, **self.table.history}
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(history)
+        # A figure that came later, or not in each epoch, leaves its column shorter.
+        columns = [[*([""] * (len(self.table.epoch) - len(column))), *column] for column in history.values()]
+        table.writerows([plain(value) for value in row] for row in zip(*columns))
+        with self.guard("The log"):
+            replace(self.path, lambda file: file.write(text.getvalue().encode()))
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes each epoch's figures as TensorBoard reads them, where Keras's own callback does, without TensorFlow."""
+
+    def __init__(self, folder, guard):
+        super().__init__()
+        self.folder, self.guard, self.files = pathlib.Path(folder), guard, {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        values = {"train": [], "validation": []}
+        for name, value in logs.items():
+            part = "validation" if name.startswith("val_") else "train"
+            tag = f"epoch_{name.removeprefix('val_')}"
+            values[part].append(Summary.Value(tag=tag, simple_value=float(value)))
+        with self.guard("TensorBoard's log"):
+            for part, scalars in values.items():
+                if scalars:
+                    self.add(part, epoch, summary=Summary(value=scalars))
+
+    def add(self, part, step, **content):
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        now = time.time()
+        if part not in self.files:
+            folder = self.folder / part
+            folder.mkdir(parents=True, exist_ok=True)
+            file = (folder / f"events.out.tfevents.{now:.0f}.{socket.gethostname()}.{os.getpid()}").open("ab")
+            writer = self.files[part] = RecordWriter(file)
+            writer.write(Event(wall_time=now, file_version="brain.Event:2").SerializeToString())
+            # TensorBoard then drops what an interrupted run had told of this epoch and later ones.
+            start = Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))
+            writer.write(start.SerializeToString())
+        self.files[part].write(Event(wall_time=now, step=step, **content).SerializeToString())
+        self.files[part].flush()
+
+    def on_train_end(self, logs=None):
+        with self.guard("TensorBoard's log"):
+            for writer in self.files.values():
+                writer.close()
+        self.files = {}
+
+
+class Progress(keras.callbacks.Callback):
+    """A line an epoch: time, images a second, the figures, time left; at a terminal also while the epoch runs."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run = run
+        self.live = sys.stdout.isatty()
+
+    def on_train_begin(self, logs=None):
+        self.times = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.begun, self.validation, self.shown = time.monotonic(), 0.0, 0.0
+        self.first, self.done = self.run.offset, 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.done = batch + 1
+        now = time.monotonic()
+        if self.live and now - self.shown > 0.25:
+            self.shown = now
+            total, done = self.run.batches, self.first + self.done
+            share = (now - self.begun) / self.done
+            ahead = [f"{duration((total - done) * share)} left in the epoch"] if total else []
+            self.show(", ".join([
+                f"{self.title()}: {done}{f'/{total}' if total else ''} batches", *self.speed(now - self.begun),
+                *figures(logs), *ahead,
+            ]))
+
+    def on_test_begin(self, logs=None):
+        self.tested = time.monotonic()
+
+    def on_test_end(self, logs=None):
+        self.validation += time.monotonic() - self.tested
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.monotonic()
+        seconds = now - self.begun
+        if self.done and self.run.batches:
+            # A part of an epoch, after an interruption, counts as that part.
+            self.times.append((seconds - self.validation) * self.run.batches / self.done + self.validation)
+        left = self.params["epochs"] - epoch - 1
+        # The first epoch compiles.
+        usual = sorted(self.times[1:] or self.times)
+        ahead = [f"{duration(left * usual[len(usual) // 2])} left"] if left and usual else []
+        self.show(", ".join([
+            f"{self.title(epoch)}: {duration(seconds)}", *self.speed(seconds - self.validation), *figures(logs), *ahead,
+        ]), end="\n")
+
+    def title(self, epoch=None):
+        return f"Epoch {(self.run.state['epoch'] if epoch is None else epoch) + 1}/{self.params['epochs']}"
+
+    def speed(self, seconds):
+        images = getattr(self.run.dataset, "num_examples", None)
+        rate = self.done / max(seconds, 1e-9)
+        if images and self.run.batches:
+            return [f"{rate * images / self.run.batches:,.0f} images/s"]
+        return [f"{rate:,.1f} batches/s"]
+
+    def show(self, text, end=""):
+        if not self.live:
+            print(text, end=end, flush=True)
+            return
+        width = os.get_terminal_size().columns if end == "" else None
+        print(f"\r\x1b[K{text[:width and width - 1]}", end=end, flush=True)
+
+
+def figures(logs):
+    return [f"{name} {float(value):.4g}" for name, value in (logs or {}).items()]
+
+
+def duration(seconds):
+    """As a person says it: 41 s, 3:05 min, 2:00 h."""
+    seconds = round(seconds) if seconds >= 10 else round(seconds, 1)
+    if seconds < 60:
+        return f"{seconds:g} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
+
+
+def plain(value):
+    return value if isinstance(value, (str, int)) else repr(float(value))
