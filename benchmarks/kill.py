@@ -3,8 +3,9 @@
     python benchmarks/kill.py 50                        # on TensorFlow
     python benchmarks/kill.py 50 --backend jax
 
-A ResNet-20 with augmentation, label mixing, early stopping, plateau and averaged weights (EMA), with a checkpoint after every batch, so
-that a good part of the kills falls into the writing of one. Each run is killed with SIGKILL one to three times. Compared at
+A ResNet-20 with augmentation, label mixing, early stopping, plateau and averaged weights (EMA), which writes a checkpoint
+after every batch, and
+every other kill is aimed at the writing of one. Each run is killed with SIGKILL one to three times. Compared at
 the end: weights, seeds, the optimizer's state with the averages, the history, the CSV log, the best model, and what the
 callbacks have counted.
 """
@@ -88,6 +89,10 @@ def kill_and_finish(folder, kills, seconds, chance):
     for _ in range(kills):
         process = start(folder)
         process.join(chance.uniform(0.05, 1.0) * seconds)
+        # Every other kill waits for the next write, and falls into the middle of it.
+        aimed = chance.random() < 0.5
+        while aimed and process.exitcode is None and not any((folder / "run").glob(".part.*")):
+            time.sleep(0.0005)
         process.kill()
         process.join()
         if process.exitcode == 0:

@@ -27,6 +27,9 @@ class Checkpoints:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
 
+    def path(self, step):
+        return self.folder / f"step_{step:09d}.checkpoint"
+
     def files(self):
         """Paths, the newest first."""
         found = [(int(match[1]), path) for path in self.folder.glob("step_*") if (match := NAME.fullmatch(path.name))]
@@ -34,7 +37,7 @@ class Checkpoints:
 
     def save(self, step, note, arrays):
         """Write one, then forget all but it and the newest other; an error leaves those that were there."""
-        path = self.folder / f"step_{step:09d}.checkpoint"
+        path = self.path(step)
         write(path, note, arrays)
         # One of a later step is damaged, or this one would have been begun there.
         others = [other for other in self.files() if other != path]

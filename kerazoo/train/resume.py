@@ -3,6 +3,7 @@ import contextlib
 import csv
 import json
 import math
+import os
 import pathlib
 import shutil
 import signal
@@ -12,11 +13,14 @@ import time
 import warnings
 
 import keras
+import numpy as np
 
+from kerazoo.train import checkpoint
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
 from kerazoo.train.average import AveragedWeights
 from kerazoo.train.checkpoint import Checkpoints, Damaged
+from kerazoo.train.distribution import from_chief, is_chief, prepare, several_hosts
 
 # Where a run lives and what it runs on may change from one start to the next.
 FREE_OPTIONS = ("output", "devices", "hosts", "host_index")
@@ -34,6 +38,8 @@ class Run:
     checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of an epoch, and
     ends with the very weights, figures and logs of one that was never cut; with other data, it goes on from the end of
     the last whole epoch that was saved, and what their order is, is theirs.
+
+    Several hosts (JAX) share the folder; the first writes.
 
     Used as a context, it turns Ctrl-C and SIGTERM into a checkpoint, and one line that says what was saved and how to
     go on. A full disk stops nothing: training goes on with a warning, and what was saved before stays.
@@ -78,6 +84,7 @@ class Run:
         self.saved, self.restored = None, None  # the note of the last checkpoint; (note, arrays) to go on from
         self.signal, self.training, self.handlers = None, False, {}
         self.cut = False  # whether the epoch that was gone on with has come to its end
+        prepare(model)
         self.chief = is_chief()
         if self.chief:
             make_writable(self.path)
@@ -103,7 +110,7 @@ class Run:
     def restore(self):
         """Put an interrupted run's state into the model; False if there is none."""
         try:
-            saved = self.checkpoints.newest(tell=self.say)
+            saved = self.newest()
             if saved is None:
                 return False
             note, arrays = saved
@@ -121,6 +128,14 @@ class Run:
         self.restored, self.saved, self.state = saved, note, note["state"]
         self.say(f"Going on from {self.place(note)} in {self.path}.")
         return True
+
+    def newest(self):
+        """(note, arrays) of the newest checkpoint that is whole, the same one on all hosts."""
+        if not several_hosts():
+            return self.checkpoints.newest(tell=self.say)
+        saved = self.checkpoints.newest(tell=self.say) if self.chief else None
+        step = int(from_chief(np.array(-1 if saved is None else saved[0]["state"]["step"])))
+        return saved if self.chief or step < 0 else checkpoint.read(self.checkpoints.path(step))
 
     def place(self, note):
         now = note["state"]
@@ -292,7 +307,10 @@ class Run:
             signal.signal(number, handler)
         if kind is not None and issubclass(kind, (KeyboardInterrupt, Terminated)):
             print(f"\n{self.interrupted()}", file=sys.stderr, flush=True)
-            raise SystemExit(128 + (signal.SIGTERM if kind is Terminated else signal.SIGINT)) from None
+            code = 128 + (signal.SIGTERM if kind is Terminated else signal.SIGINT)
+            if several_hosts():
+                os._exit(code)  # JAX would wait for the other hosts first, and they for this one
+            raise SystemExit(code) from None
         if kind is None and self.chief:
             # A finished run is not gone on with: the same command starts a new one.
             self.checkpoints.clear()
@@ -357,10 +375,16 @@ class Begin(keras.callbacks.Callback):
         if run.offset:
             note, arrays = run.restored
             states.restore(model, note["names"], arrays, kinds=("metrics",))
+            # Keras is told the length of a whole epoch, which all others have.
+            self.filters = warnings.catch_warnings()
+            self.filters.__enter__()
+            warnings.filterwarnings("ignore", "Your input ran out of data")
 
     def on_epoch_end(self, epoch, logs=None):
         if self.run.cut:
             self.model.stop_training = self.run.cut = False
+        if self.run.offset:
+            self.filters.__exit__(None, None, None)
         self.run.restored = None
 
 
@@ -393,8 +417,9 @@ class Keeper(keras.callbacks.Callback):
         done = min(run.offset + batch + 1, run.batches or math.inf)
         run.state["step"] += done - run.state["batch"]
         run.state["batch"] = done
-        if run.offset and done == run.batches and not self.model.stop_training:
-            # Keras counts on a whole epoch. One step more, and TensorFlow would draw seeds before it finds no data.
+        if (run.offset and done == run.batches and not self.model.stop_training
+                and keras.backend.backend() == "tensorflow"):
+            # Keras counts on a whole epoch, and TensorFlow would draw the next seeds before it finds no data.
             self.model.stop_training = run.cut = True
         if run.state["step"] % CHECK_EVERY == 0:
             self.check(logs)
@@ -421,6 +446,8 @@ class Keeper(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         run = self.run
         run.training = False
+        if hasattr(run.dataset, "skipped_report") and (report := run.dataset.skipped_report()):
+            run.say(report)
         if run.chief and run.state["step"]:
             with run.guard("The last model"):
                 self.save_model(run.last_file)
@@ -445,9 +472,12 @@ class Keeper(keras.callbacks.Callback):
         value, best = float(value), run.state["best"]["value"]
         if math.isfinite(value) and (best is None or (value < best if run.lower else value > best)):
             run.state["best"] = {"epoch": epoch + 1, "value": value}
-            if run.chief:
-                with self.averaged():
+            with self.averaged():
+                if not several_hosts():
                     self.best_weights = [states.value_of(variable) for variable in self.model.weights]
+                elif run.chief:  # weights can be put back later only by all hosts together
+                    with run.guard("The best model"):
+                        self.save_model(run.best_file)
 
     @contextlib.contextmanager
     def averaged(self):
@@ -466,7 +496,8 @@ class Keeper(keras.callbacks.Callback):
 
     def diverged(self, what):
         run = self.run
-        saved = run.checkpoints.newest(tell=run.say)
+        # What is put back must be so by all hosts together, and only this one may have noticed.
+        saved = None if several_hosts() else run.checkpoints.newest(tell=run.say)
         if saved is not None:
             note, arrays = saved
             states.sync(self.model)
@@ -485,6 +516,8 @@ class Keeper(keras.callbacks.Callback):
     def save(self, best=False):
         """Write the best model if it is new, then the checkpoint that counts it as written."""
         run, begun = self.run, time.monotonic()
+        if not run.chief:
+            return
         names, arrays = states.read(self.model)
         if not states.finite(arrays):
             self.diverged("A weight became infinite or no number")
@@ -494,12 +527,11 @@ class Keeper(keras.callbacks.Callback):
         }
         # A copy, which does not go on with the run.
         note = json.loads(json.dumps(note))
-        if run.chief:
-            with run.guard("The checkpoint"):
-                if best and self.best_weights is not None:
-                    self.save_best()
-                run.checkpoints.save(run.state["step"], note, {**arrays, **more})
-                run.saved = note
+        with run.guard("The checkpoint"):
+            if best and self.best_weights is not None:
+                self.save_best()
+            run.checkpoints.save(run.state["step"], note, {**arrays, **more})
+            run.saved = note
         self.written = time.monotonic()
         self.cost = self.written - begun
 
@@ -521,15 +553,6 @@ class Keeper(keras.callbacks.Callback):
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
-
-
-def is_chief():
-    """Whether this process is the one that writes: the only one, or the first of several hosts'."""
-    if keras.backend.backend() != "jax":
-        return True
-    import jax
-
-    return jax.process_index() == 0
 
 
 def length(dataset):
