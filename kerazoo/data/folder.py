@@ -1,6 +1,5 @@
 """A folder of images, one sub-folder a class."""
 import collections
-import concurrent.futures
 import dataclasses
 import math
 import os
@@ -10,12 +9,13 @@ import warnings
 import numpy as np
 
 from kerazoo.data.checks import some
-from kerazoo.data.parts import MIXED_SIZE, Files, Source, rows_of
+from kerazoo.data.facts import look_at, shape_of
+from kerazoo.data.parts import Files, Images, Source, rows_of
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 
 
-def open_folder(path, splits, image_size, validation_split, corrupt_limit):
+def open_folder(path, splits, image_size, shares, corrupt_limit):
     root = pathlib.Path(path).expanduser()
     if not path or not root.exists():
         raise FileNotFoundError(
@@ -29,9 +29,10 @@ def open_folder(path, splits, image_size, validation_split, corrupt_limit):
     roots = split_folders(root)
     class_names = class_folders(roots["train"])
     stored = {split: list_files(folder, class_names) for split, folder in roots.items()}
-    facts = probe_all([file for files, _, _ in stored.values() for file in files])
+    paths = [file for files, _, _ in stored.values() for file in files]
+    facts, pixels = look_at(root, paths, image_size)
 
-    checked, good_facts = {}, []
+    checked, good_facts, kept, seen = {}, [], {}, 0
     for split, (files, labels, others) in stored.items():
         bad = [file for file in files if facts[file].error]
         if len(bad) > corrupt_limit * len(files):
@@ -41,8 +42,15 @@ def open_folder(path, splits, image_size, validation_split, corrupt_limit):
                 f"Repair or remove them, or pass a corrupt_limit of at least {rounded_up(len(bad) / len(files))}."
             )
         good = np.array([not facts[file].error for file in files], bool)
-        checked[split] = ([file for file, ok in zip(files, good) if ok], labels[good], tuple(sorted(bad + others)))
-        good_facts += [facts[file] for file in checked[split][0]]
+        checked[split] = Files(
+            [file for file, ok in zip(files, good) if ok], labels[good], np.arange(good.sum()),
+            tuple(sorted(bad + others)), len(bad), len(files),
+        )
+        good_facts += [facts[file] for file in checked[split].paths]
+        if pixels is not None:
+            kept[split] = pixels[seen : seen + len(files)]
+            kept[split] = kept[split] if good.all() else kept[split][good]
+        seen += len(files)
         missing = set(range(len(class_names))) - set(labels[good].tolist()) if split == "train" else ()
         if missing:
             empty = [class_names[label] for label in sorted(missing)]
@@ -51,17 +59,17 @@ def open_folder(path, splits, image_size, validation_split, corrupt_limit):
                 f"({', '.join(suffix[1:] for suffix in SUFFIXES)}), or remove the sub-folder."
             )
 
-    channels = 1 if all(fact.gray for fact in good_facts) else 3
-    sizes = {fact.size for fact in good_facts}
-    size = image_size or (sizes.pop() if len(sizes) == 1 else MIXED_SIZE)
-    parts = {}
+    shape = shape_of(good_facts, image_size)
+    found = {}
     for split in splits:
-        place = rows_of(split, checked, lambda stored_split: checked[stored_split][1], validation_split)
-        parts[split] = None
+        place = rows_of(split, checked, lambda stored_split: checked[stored_split].labels, shares)
+        found[split] = None
         if place:
-            files, labels, skipped = checked[place[0]]
-            parts[split] = Files(files, labels, place[1], skipped)
-    return Source(class_names, (*size, channels), parts)
+            files = checked[place[0]]
+            found[split] = dataclasses.replace(files, rows=place[1])
+            if pixels is not None and pixels.shape[1:] == shape:
+                found[split] = Images(kept[place[0]], files.labels, place[1], files.skipped)
+    return Source(class_names, shape, found)
 
 
 def visible_folders(folder):
@@ -123,45 +131,6 @@ def list_files(root, class_names):
             f"in its sub-folders.{seen}"
         )
     return files, np.array(labels, "int64"), others
-
-
-@dataclasses.dataclass
-class Fact:
-    size: tuple = ()  # (height, width), upright
-    gray: bool = False
-    error: str = ""
-
-
-def probe(path):
-    """Decode a file once, as cheaply as its format allows, to learn whether training can read it."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            size, gray = image.size[::-1], image.mode in ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")
-            if image.getexif().get(0x0112, 1) in (5, 6, 7, 8):  # EXIF orientation: turned by 90 degrees
-                size = size[::-1]
-            # At an eighth of the size a JPEG is read to its end all the same, but most of the arithmetic is saved.
-            image.draft(None, (image.width // 8, image.height // 8))
-            image.load()
-        return Fact(size, gray)
-    except Exception as error:  # Pillow's plugins raise whatever the bytes lead them to
-        return Fact(error=f"{type(error).__name__}: {error}".replace(str(path), pathlib.Path(path).name))
-
-
-def probe_all(paths):
-    """Path -> Fact, in threads (Pillow decodes without the interpreter lock), with a bar if it takes long."""
-    from tqdm import tqdm
-
-    facts = {}
-    with concurrent.futures.ThreadPoolExecutor(min(32, 2 * (os.cpu_count() or 1))) as pool:
-        with tqdm(total=len(paths), desc="Checking images", unit="file", delay=2, leave=False) as bar:
-            for start in range(0, len(paths), 4096):
-                chunk = paths[start : start + 4096]
-                for path, fact in zip(chunk, pool.map(probe, chunk)):
-                    facts[path] = fact
-                    bar.update()
-    return facts
 
 
 def rounded_up(share):

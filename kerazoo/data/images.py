@@ -23,6 +23,14 @@ def fit_tensor(images, shape):
     return tf.ensure_shape(images, [*images.shape[:-3], height, width, channels])
 
 
+def fit_array(pixels, shape):
+    """Resize the shorter side (bilinear, antialiased), crop the middle: (h, w, c) uint8 to `shape` uint8."""
+    from PIL import Image
+
+    image = fit_picture(Image.fromarray(pixels[..., 0] if shape[2] == 1 else pixels), shape[:2])
+    return np.asarray(image).reshape(shape)
+
+
 def read_image(path, channels, size=None, *, resize=None, interpolation="bilinear"):
     """Read one image file, or one array saved by `numpy.save`, as pixels.
 
@@ -68,13 +76,13 @@ def read_image(path, channels, size=None, *, resize=None, interpolation="bilinea
     return (read_array if path.suffix.lower() == ".npy" else read_picture)(path, channels, fit)
 
 
-def fit_picture(image, size, resize, interpolation):
+def fit_picture(image, size, resize=None, interpolation="bilinear"):
     """Resize and crop a Pillow image."""
     from PIL import Image, ImageOps
 
     kind = Image.Resampling[interpolation.upper()]
     if resize is None:
-        return image if image.size == size[::-1] else ImageOps.fit(image, size[::-1], kind)
+        return image if image.size == tuple(size[::-1]) else ImageOps.fit(image, size[::-1], kind)
     shorter = min(image.size)
     sides = [resize if side == shorter else int(resize * side / shorter) for side in image.size]
     image = image if sides == list(image.size) else image.resize(sides, kind)
@@ -82,19 +90,26 @@ def fit_picture(image, size, resize, interpolation):
     return image.crop((left, top, left + size[1], top + size[0]))
 
 
-def read_picture(path, channels, fit):
+def pixels_of(image, channels, fit=None):
+    """The pixels of an open Pillow image, uint8 (height, width, channels), upright."""
     from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off instead of scaling
+        image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype("uint8"))
+    if image.mode == "P":  # a palette may hold transparent colors, which only RGBA can name
+        image = image.convert("RGBA")
+    image = image.convert("L" if channels == 1 else "RGB")
+    image = fit(image) if fit else image
+    return np.array(image, "uint8").reshape(image.height, image.width, channels)
+
+
+def read_picture(path, channels, fit):
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off instead of scaling
-                image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype("uint8"))
-            if image.mode == "P":  # a palette may hold transparent colors, which only RGBA can name
-                image = image.convert("RGBA")
-            image = image.convert("L" if channels == 1 else "RGB")
-            image = fit(image) if fit else image
-            return np.array(image, "uint8").reshape(image.height, image.width, channels)
+            return pixels_of(image, channels, fit)
     except Exception as error:  # Pillow's plugins raise whatever the bytes lead them to
         reason = f"{type(error).__name__}: {error}".replace(str(path), path.name)
         raise ValueError(f"{path} cannot be decoded as an image ({reason}). Replace or remove it.") from None

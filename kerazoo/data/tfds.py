@@ -10,15 +10,20 @@ import re
 
 import numpy as np
 
+from kerazoo.data import parts
 from kerazoo.data.checks import first_line, some
 from kerazoo.data.images import fit_tensor
-from kerazoo.data.parts import MIXED_SIZE, SPLITS, TEST_SHARE, Images, Source, Stream, rows_of
+from kerazoo.data.parts import MIXED_SIZE, SPLITS, Images, Source, Stream, rows_of
+from kerazoo.data.tensors import import_tensorflow
 
-MEMORY_LIMIT = 2 * 1024**3  # bytes of decoded pixels; larger sets are streamed
 OFFLINE = 'or use "mnist_sample", which comes with kerazoo and needs no network'
 
 
-def open_tfds(name, splits, image_size, validation_split, data_dir):
+def open_tfds(name, splits, image_size, shares, data_dir):
+    import_tensorflow(
+        f"{name!r} is neither mnist_sample nor folder:PATH, and other names are read through tensorflow_datasets, "
+        "which needs TensorFlow on every backend"
+    )
     with quiet():
         builder = find_builder(name, data_dir)
         image_key, label_key = supervised_keys(builder, name)
@@ -41,16 +46,16 @@ def open_tfds(name, splits, image_size, validation_split, data_dir):
     # The whole set decides, not the splits asked for: where an image belongs must not depend on the question.
     total = sum(builder.info.splits[split].num_examples for split in available) * math.prod((*stored_size, shape[2]))
 
-    if total > MEMORY_LIMIT:
-        stream = functools.partial(open_stream, builder, available, image_key, label_key, validation_split)
-        parts = {split: stream(split) for split in splits}
+    if total > parts.MEMORY_LIMIT:
+        stream = functools.partial(open_stream, builder, available, image_key, label_key, shares)
+        found = {split: stream(split) for split in splits}
     else:
         read = functools.cache(lambda split: read_split(builder, name, split, (*stored_size, shape[2])))
-        parts = {}
+        found = {}
         for split in splits:
-            place = rows_of(split, available, lambda stored: read(stored)[1], validation_split)
-            parts[split] = place and Images(*read(place[0]), rows=place[1])
-    return Source(list(label.names), shape, parts)
+            place = rows_of(split, available, lambda stored: read(stored)[1], shares)
+            found[split] = place and Images(*read(place[0]), rows=place[1])
+    return Source(list(label.names), shape, found)
 
 
 @contextlib.contextmanager
@@ -204,13 +209,13 @@ def read_split(builder, name, split, shape):
     return pixels, labels
 
 
-def open_stream(builder, available, image_key, label_key, validation_split, split):
+def open_stream(builder, available, image_key, label_key, shares, split):
     """A slice of a stored split. TFDS writes examples in shuffled order, so a slice is a fair sample of the classes."""
     import tensorflow_datasets as tfds
 
     count = builder.info.splits["train"].num_examples
-    test = 0 if "test" in available else round(TEST_SHARE * count)
-    validation = 0 if "validation" in available else round(validation_split * (count - test))
+    test = 0 if "test" in available else round(shares["test"] * count)
+    validation = 0 if "validation" in available else round(shares["validation"] * (count - test))
     if split != "train" and split in available:
         stored, start, stop = split, 0, builder.info.splits[split].num_examples
     elif split == "test":

@@ -1,7 +1,17 @@
 """Sources small enough for tests: folders drawn with Pillow, and a set that TensorFlow Datasets believes in."""
+import functools
+
 import numpy as np
 import pytest
 from PIL import Image
+
+from kerazoo.data import load, parts
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path, monkeypatch):
+    """What is remembered of folders is forgotten with the test."""
+    monkeypatch.setenv("KERAZOO_HOME", str(tmp_path / "home"))
 
 
 @pytest.fixture
@@ -47,3 +57,15 @@ def tiny_tfds(tmp_path_factory):
     data_dir = tmp_path_factory.mktemp("tfds")
     tfds.builder("tiny_digits", data_dir=data_dir).download_and_prepare()
     return data_dir
+
+
+@pytest.fixture(params=["memory", "files", "stream"])
+def train(request, make_folder, tiny_tfds, monkeypatch):
+    """The training part of each kind of source, as a function of further arguments of `load`; about 49 images."""
+    if request.param == "memory":
+        return functools.partial(load, "mnist_sample", "train", limit=49)
+    monkeypatch.setattr(parts, "MEMORY_LIMIT", 0)
+    if request.param == "files":
+        name = f"folder:{make_folder({'a': 30, 'b': 30})}"
+        return functools.partial(load, name, "train", corrupt_limit=0)
+    return functools.partial(load, "tiny_digits", "train", image_size=8, data_dir=tiny_tfds)

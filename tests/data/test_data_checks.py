@@ -1,9 +1,11 @@
 import warnings
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from kerazoo.augment import MixUp, RandomCrop
 from kerazoo.data import check_pixels, load, read_image
 
 
@@ -20,6 +22,13 @@ from kerazoo.data import check_pixels, load, read_image
         ({"label_mode": "binary"}, 'label_mode must be "int" or "categorical".*\'binary\''),
         ({"validation_split": 1.0}, "validation_split must be a share.*1.0"),
         ({"validation_split": -0.1}, "validation_split must be a share.*-0.1"),
+        ({"test_split": 1}, "test_split must be a share.*1"),
+        ({"limit": 0}, "limit must be None or a positive integer.*got 0"),
+        ({"augmentation": "flip"}, "augmentation must be a layer of kerazoo.augment.*'flip' of type str"),
+        ({"augmentation": keras.layers.RandomFlip}, "augmentation must be a layer.*RandomFlip"),
+        ({"augmentation": keras.layers.RandomFlip()}, r"\(RandomFlip\) takes no seed.*put this one into the model"),
+        ({"augmentation": MixUp()}, "mix_up: received labels of dtype int64.*classes=.*one-hot"),
+        ({"augmentation": RandomCrop(40)}, "random_crop.*40"),
         ({"corrupt_limit": 2}, "corrupt_limit must be a share.*2"),
         ({"seed": -1}, "seed must be an integer.*-1"),
         ({"name": 3}, 'name must be a string.*"mnist_sample".*got 3'),

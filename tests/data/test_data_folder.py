@@ -1,3 +1,4 @@
+import shutil
 import warnings
 
 import numpy as np
@@ -5,8 +6,12 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from kerazoo.data import load, read_image
+from kerazoo.data import facts, load, parts, read_image
 from kerazoo.data.images import fit_tensor
+
+
+def images_of(dataset):
+    return [image.tobytes() for images, _ in dataset for image in images.numpy()]
 
 
 def labels_of(dataset):
@@ -98,12 +103,105 @@ def test_too_many_corrupt_images_stop_the_run(make_folder):
         load(f"folder:{root}")
 
 
-def test_an_image_that_vanishes_after_loading_names_itself(make_folder):
+def test_a_folder_that_fits_is_decoded_once_into_memory(make_folder, monkeypatch):
+    root = make_folder({"a": 10, "b": 10})
+    probed = count_calls(monkeypatch, facts, "probe")
+    datasets = load(f"folder:{root}")
+    assert len(probed) == 20 + 4  # the few that suggest the shape
+    monkeypatch.setattr(parts, "MEMORY_LIMIT", 0)
+    from_disk = load(f"folder:{root}")
+    for kept, read in zip(datasets, from_disk):
+        for (a, x), (b, y) in zip(kept, read, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(x, y)
+    shutil.rmtree(root)
+    assert sum(len(labels_of(d)) for d in datasets) == 20
+
+
+def test_a_folder_whose_first_files_mislead_is_read_anew(make_folder):
+    root = make_folder({"a": 12, "b": 12}, mode="L")
+    Image.new("RGB", (30, 40), "red").save(root / "b" / "999.png")
+    train = load(f"folder:{root}", "train", validation_split=0)
+    assert train.image_shape == (224, 224, 3)
+    red = [image for images, _ in train for image in images.numpy() if (image == (255, 0, 0)).all()]
+    assert len(red) == 1
+
+
+def count_calls(monkeypatch, module, name):
+    calls, function = [], getattr(module, name)
+    monkeypatch.setattr(module, name, lambda *arguments: calls.append(arguments) or function(*arguments))
+    return calls
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Every folder is too large for memory."""
+    monkeypatch.setattr(parts, "MEMORY_LIMIT", 0)
+
+
+def test_a_large_folder_is_remembered(make_folder, monkeypatch, large):
+    root = make_folder({"a": 20, "b": 20}, ending="jpg")
+    truncate(root / "a" / "004.jpg")
+    options = {"batch_size": 8, "corrupt_limit": 0.1}
+    with pytest.warns(UserWarning, match="004"):
+        first = load(f"folder:{root}", **options)
+    monkeypatch.chdir(root.parent)
+    probed = count_calls(monkeypatch, facts, "probe")
+    with pytest.warns(UserWarning, match="004"):
+        again = load(f"folder:{root.name}", **options)
+    assert len(probed) == 4 and [d.num_examples for d in again] == [d.num_examples for d in first]
+    assert again[0].image_shape == (20, 16, 3)
+    Image.new("RGB", (16, 20)).save(root / "a" / "004.jpg")
+    Image.new("RGB", (16, 20)).save(root / "a" / "new.jpg")
+    (root / "b" / "007.jpg").write_bytes(b"")
+    with pytest.warns(UserWarning, match="007"):
+        assert sum(d.num_examples for d in load(f"folder:{root}", **options)) == 40
+    assert len(probed) == 4 + 4 + 3
+
+
+@pytest.mark.parametrize("content", [b"", b"no archive"])
+def test_a_memory_that_cannot_be_used_does_not_matter(make_folder, monkeypatch, tmp_path, large, content):
     root = make_folder({"a": 5, "b": 5})
-    train = load(f"folder:{root}", "train")
+    file = facts.memory_of(root)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert load(f"folder:{root}", "train").num_examples == 6
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("KERAZOO_HOME", str(tmp_path / "file"))
+    assert load(f"folder:{root}", "train").num_examples == 6
+
+
+def test_a_file_that_is_lost_gives_its_place_to_another(make_folder, large):
+    root = make_folder({"a": 30, "b": 30})
+    train = load(f"folder:{root}", "train", 8, corrupt_limit=0.1)
+    before = [labels_of(train), images_of(train)]
+    gone, cut = root / "a" / "003.png", root / "b" / "017.png"
+    lost = {read_image(path, 3).tobytes(): str(path) for path in (gone, cut)}
+    gone.unlink()
+    truncate(cut)
+    assert lost.keys() <= set(before[1]), "choose files of the training split"
+    train.set_epoch(1)
+    with pytest.warns(UserWarning, match="cannot be read any more.*Another image takes its place") as caught:
+        after = images_of(train)
+    assert len([w for w in caught if "any more" in str(w.message)]) == 1
+    assert len(after) == 48 and not lost.keys() & set(after)
+    for place, (old, new) in enumerate(zip(before[1], after)):
+        # The next in the order that can be read, in the first place after the last.
+        following = next(other for other in (before[1] * 2)[place:] if other not in lost)
+        assert new == (following if old in lost else old)
+    assert sorted(train.skipped) == sorted(lost.values())
+    assert "2 of the files were skipped" in train.skipped_report() and str(gone) in train.skipped_report()
+    assert images_of(train.start(1, 2)) == after[16:]
+
+
+def test_losing_too_many_files_stops_the_run(make_folder, large):
+    root = make_folder({"a": 5, "b": 5})
+    train = load(f"folder:{root}", "train", 2)
+    assert train.skipped_report() == ""
     for file in (root / "a").iterdir():
         file.unlink()
-    with pytest.raises(Exception, match=r"There is no image .*\.png"):
+    message = r"1 of 10 image files cannot be read, more than corrupt_limit=0.01.*no such file.*at least 0\.1"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         list(train)
 
 
@@ -212,8 +310,13 @@ def test_python_exits_in_the_middle_of_an_epoch(tmp_path, run_python):
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype="uint8")
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
-        for i in range(40):
+        for i in range(20):
             Image.fromarray(noise).save(tmp_path / name / f"{i}.png")
-    code = "import sys, kerazoo; train = iter(kerazoo.data.load(f'folder:{sys.argv[1]}', 'train', 8)); next(train)"
+    code = """
+import sys, kerazoo.data, kerazoo.data.parts
+kerazoo.data.parts.MEMORY_LIMIT = 0
+train = iter(kerazoo.data.load(f"folder:{sys.argv[1]}", "train", 4))
+next(train)
+"""
     # Files are being read while Python shuts down; the limit stands for "never", which it was.
     run_python(code, tmp_path, timeout=120)

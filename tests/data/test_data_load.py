@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.data import load, tfds
+from kerazoo.augment import MixUp, RandomCrop, RandomResizedCrop
+from kerazoo.data import load, parts, tfds
 
 
 def images_of(dataset):
@@ -11,18 +12,6 @@ def images_of(dataset):
 
 def labels_of(dataset):
     return np.concatenate([labels.numpy() for _, labels in dataset])
-
-
-@pytest.fixture(params=["memory", "folder", "stream"])
-def train(request, make_folder, tiny_tfds, monkeypatch):
-    """The training part of each kind of source, seen as a function of the seed."""
-    if request.param == "memory":
-        return lambda seed: load("mnist_sample", "train", 256, seed=seed)
-    if request.param == "folder":
-        name = f"folder:{make_folder({'a': 30, 'b': 30})}"
-        return lambda seed: load(name, "train", 8, seed=seed)
-    monkeypatch.setattr(tfds, "MEMORY_LIMIT", 0)
-    return lambda seed: load("tiny_digits", "train", 8, 8, seed=seed, data_dir=tiny_tfds)
 
 
 def test_the_sample_is_the_documented_one():
@@ -107,6 +96,47 @@ def test_without_validation_the_training_part_is_whole():
         load("mnist_sample", "validation", validation_split=0)
 
 
+def test_without_a_test_split_nothing_is_set_aside(make_folder):
+    name = f"folder:{make_folder({'a': 20, 'b': 20})}"
+    train, validation, test = load(name, test_split=0)
+    assert (train.num_examples, validation.num_examples, test) == (36, 4, None)
+    train, validation, test = load(name, test_split=0.5, validation_split=0.5)
+    assert (train.num_examples, validation.num_examples, test.num_examples) == (10, 10, 20)
+    with pytest.raises(ValueError, match="no test images with test_split=0.0"):
+        load(name, "test", test_split=0.0)
+
+
+def test_a_limit_deals_evenly_and_always_the_same(make_folder):
+    few, more = (load("mnist_sample", "train", 512, limit=limit, seed=limit) for limit in (57, 200))
+    assert few.num_examples == 57 and set(np.bincount(labels_of(few))) == {5, 6}
+    assert set(images_of(few)) < set(images_of(more))
+    name = f"folder:{make_folder({'a': 4, 'b': 50})}"
+    train, validation, test = load(name, limit=20)
+    assert np.bincount(labels_of(train)).tolist() == [2, 18]
+    assert [d.num_examples for d in (validation, test)] == [5, 6]
+
+
+def test_augmentation_gives_the_size_and_the_others_are_cropped_to_it():
+    plain = load("mnist_sample", "test", 2000)
+    images, _ = next(iter(plain))
+    options = {"batch_size": 2000, "augmentation": RandomCrop(20)}
+    train, validation, test = load("mnist_sample", **options)
+    assert {d.image_shape for d in (train, validation, test)} == {(20, 20, 1)}
+    assert next(iter(train))[0].shape == (2000, 20, 20, 1)
+    np.testing.assert_array_equal(next(iter(test))[0], images[:, 4:24, 4:24])
+    large = load("mnist_sample", "test", 8, augmentation=RandomResizedCrop(40))
+    assert large.image_shape == (40, 40, 1) == next(iter(large))[0].shape[1:]
+
+
+def test_labels_are_mixed_with_the_images():
+    for options, layer in (({"label_mode": "categorical"}, MixUp(1.0)), ({}, MixUp(1.0, classes=10))):
+        train, validation, _ = load("mnist_sample", augmentation=layer, limit=64, **options)
+        labels = np.concatenate([y for _, y in train])
+        assert labels.shape == (64, 10) and ((labels > 0.01) & (labels < 0.99)).any()
+        np.testing.assert_allclose(labels.sum(axis=1), 1, atol=1e-5)
+        assert next(iter(validation))[1].shape == ((32, 10) if options else (32,))
+
+
 def test_a_tfds_set_without_other_splits_is_split_by_class(tiny_tfds):
     train, validation, test = load("tiny_digits", image_size=8, data_dir=tiny_tfds)
     assert [d.num_examples for d in (train, validation, test)] == [48, 6, 6]
@@ -123,26 +153,13 @@ def test_tfds_images_of_differing_size_come_in_224(tiny_tfds):
 
 
 def test_a_large_tfds_set_is_streamed_with_the_same_promises(tiny_tfds, monkeypatch):
-    monkeypatch.setattr(tfds, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(parts, "MEMORY_LIMIT", 0)
     monkeypatch.setattr(tfds, "read_split", None)
     datasets = load("tiny_digits", None, 8, 8, data_dir=tiny_tfds)
     assert [(d.num_examples, len(d)) for d in datasets] == [(49, 7), (5, 1), (6, 1)]
-    parts = [set(images_of(d)) for d in datasets]
-    assert [len(part) for part in parts] == [49, 5, 6] and len(set.union(*parts)) == 60
+    found = [set(images_of(d)) for d in datasets]
+    assert [len(part) for part in found] == [49, 5, 6] and len(set.union(*found)) == 60
 
 
 def test_importing_needs_no_tensorflow(run_python):
     run_python("import sys, kerazoo.data; assert not {'tensorflow', 'keras'} & set(sys.modules)")
-
-
-def test_it_feeds_fit_on_jax(run_python):
-    pytest.importorskip("jax")
-    code = """
-import keras, kerazoo.data
-train, validation, _ = kerazoo.data.load("mnist_sample", batch_size=1000)
-model = keras.Sequential([keras.Input(train.image_shape), keras.layers.Flatten(), keras.layers.Dense(10)])
-model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-history = model.fit(train, validation_data=validation, epochs=2, shuffle=False, verbose=0).history
-print(keras.backend.backend(), len(history["val_loss"]))
-"""
-    assert run_python(code, backend="jax").stdout.split() == ["jax", "2"]
