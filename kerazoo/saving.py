@@ -25,7 +25,14 @@ def load_model(path, compile=True):
     Example:
         >>> model = kerazoo.load_model("runs/lenet5_mnist/best.keras")
     """
-    for module in ("augment", "models.augmentation", "models.layers", "models.trained", "train.schedules"):
+    for module in (
+        "augment", "models.augmentation", "models.layers", "models.trained", "train.optimizers", "train.schedules",
+    ):
         importlib.import_module(f"kerazoo.{module}")
     with deep_graphs():
-        return keras.saving.load_model(path, compile=compile)
+        model = keras.saving.load_model(path, compile=compile)
+    from kerazoo.train import optimizers
+
+    if optimizers.is_planned(getattr(model, "optimizer", None)):
+        optimizers.refresh(model)  # shows it the frozen weights too, which Keras does not
+    return model

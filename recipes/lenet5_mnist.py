@@ -13,33 +13,33 @@ import json
 import pathlib
 
 import keras
-import numpy as np
 
 import kerazoo
-from kerazoo.augment import MixUp, RandomAffine
-from kerazoo.train import Run, WarmupCosine, recipe_arguments
+from kerazoo.augment import Compose, MixUp, RandomAffine
+from kerazoo.train import Run, WarmupCosine, optimizer, recipe_arguments
 
 
 def main(args):
     export = pathlib.Path("saved_models") / pathlib.Path(args.output).resolve().name
-    kerazoo.export.check(export)
+    exportable = keras.backend.backend() == "tensorflow"  # SavedModels are TensorFlow's
+    if exportable:
+        kerazoo.export.check(export)
 
     train, validation, test = kerazoo.data.load(
-        args.dataset, batch_size=args.batch_size, label_mode="categorical", seed=args.seed
+        args.dataset, batch_size=args.batch_size, label_mode="categorical", limit=args.limit, seed=args.seed
     )
 
     model = kerazoo.create_model(
         args.model,
         classes=train.classes,
         input_shape=train.image_shape,
-        augmentation=[
-            RandomAffine(rotation=6, translation=0.04, scale=0.05, seed=args.seed),
-            MixUp(0.1, seed=args.seed),
-        ],
+        augmentation=Compose(
+            [RandomAffine(rotation=6, translation=0.04, scale=0.05), MixUp(0.1)], seed=args.seed
+        ),
     )
     rate = WarmupCosine(2e-3, args.epochs, warmup=0.05 * args.epochs, steps=len(train))
     model.compile(
-        keras.optimizers.AdamW(rate, weight_decay=1e-2),
+        optimizer(model, "adamw", rate, weight_decay=1e-2),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02),
         metrics=["accuracy"],
     )
@@ -52,11 +52,12 @@ def main(args):
             initial_epoch=run.initial_epoch,
             callbacks=run.callbacks(early_stopping=15),
             shuffle=False,  # the data set does that, anew each epoch
+            verbose=0,  # the run's callbacks show more
         )
         run.restore_best()
 
         probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(model.predict(test, verbose=0)))
-        images, labels = (np.concatenate(arrays) for arrays in zip(*test.as_numpy_iterator()))
+        images, labels = kerazoo.data.arrays(test)
         accuracy = float((probabilities.argmax(-1) == labels.argmax(-1)).mean())
         print(f"Test accuracy: {100 * accuracy:.2f} % of {len(labels):,} images")
 
@@ -67,10 +68,12 @@ def main(args):
         ).savefig(run.path / "mistakes.png")
         print(f"Curves and misclassified images: {run.path}/curves.png, {run.path}/mistakes.png")
 
-        kerazoo.export(model, export, class_names=test.class_names)
+        if exportable:
+            kerazoo.export(model, export, class_names=test.class_names)
 
 
 if __name__ == "__main__":
     main(recipe_arguments(
-        __doc__, dataset="mnist_sample", model="lenet5", epochs=40, batch_size=64, output="runs/lenet5_mnist"
+        __doc__, smoke=dict(epochs=1, limit=500),
+        dataset="mnist_sample", model="lenet5", epochs=40, batch_size=64, output="runs/lenet5_mnist",
     ))

@@ -19,8 +19,8 @@ def averages_of(optimizer):
 class AveragedWeights(keras.callbacks.Callback):
     """Validates with averaged weights, and averages the statistics of batch norms, which no optimizer sees.
 
-    The optimizer averages the weights in each step (`ema_momentum`); the statistics are averaged every ten batches, with
-    the tenth power of that. At the end of training Keras puts the averages in the place of the weights; this puts the
+    The optimizer averages the weights in each step (`ema_momentum`); the statistics are averaged every ten batches,
+    with the tenth power of that. At the end of training Keras puts the averages in the place of the weights; this puts the
     averaged statistics beside them.
     """
 

@@ -34,8 +34,8 @@ class Run:
 
     Checkpoints hold the weights, the seeds of dropout and augmentation, the optimizer, averaged weights, the metrics of
     the epoch so far, the history, and what callbacks count. They are written at the end of a batch, as often as costs
-    less than 1 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at all, with a
-    checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of an epoch, and
+    less than 1 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at
+    all, with a checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of an epoch, and
     ends with the very weights, figures and logs of one that was never cut; with other data, it goes on from the end of
     the last whole epoch that was saved, and what their order is, is theirs.
 
@@ -139,7 +139,8 @@ class Run:
 
     def place(self, note):
         now = note["state"]
-        return f"batch {now['batch']} of epoch {now['epoch'] + 1}" if now["batch"] else f"the end of epoch {now['epoch']}"
+        epoch, batch = now["epoch"], now["batch"]
+        return f"batch {batch} of epoch {epoch + 1}" if batch else f"the end of epoch {epoch}"
 
     def check_options(self, before):
         different = [
@@ -192,8 +193,8 @@ class Run:
         Args:
             own: callbacks of your own. What they keep in attributes of plain numbers, texts and arrays is part of the
                 checkpoints; one may have `get_state() -> dict` and `set_state(dict)` instead.
-            early_stopping: stop after so many epochs without a new best, a positive integer, and restore the best; None:
-                never.
+            early_stopping: stop after so many epochs without a new best, a positive integer, and restore the best;
+                None: never.
             plateau: divide the learning rate by 10 after so many epochs without a new best, a positive integer; None:
                 never. Not with a schedule.
 
@@ -360,8 +361,8 @@ class Begin(keras.callbacks.Callback):
         steps = self.params.get("steps")
         if run.batches is not None and steps not in (None, run.batches):
             raise ValueError(
-                f"fit was given steps_per_epoch={steps}, and the data set has {run.batches} batches. Leave it out: a run "
-                "counts whole epochs of its data."
+                f"fit was given steps_per_epoch={steps}, and the data set has {run.batches} batches. Leave it out: a "
+                "run counts whole epochs of its data."
             )
 
     def on_epoch_begin(self, epoch, logs=None):

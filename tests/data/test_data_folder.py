@@ -1,3 +1,4 @@
+import re
 import shutil
 import warnings
 
@@ -8,6 +9,7 @@ from PIL import Image
 
 from kerazoo.data import facts, load, parts, read_image
 from kerazoo.data.images import fit_tensor
+from kerazoo.errors import raised_inside_tensorflow
 
 
 def images_of(dataset):
@@ -201,8 +203,11 @@ def test_losing_too_many_files_stops_the_run(make_folder, large):
     for file in (root / "a").iterdir():
         file.unlink()
     message = r"1 of 10 image files cannot be read, more than corrupt_limit=0.01.*no such file.*at least 0\.1"
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message) as caught:
         list(train)
+    # At the terminal, the sentence alone.
+    assert re.match(message, raised_inside_tensorflow(caught.value))
+    assert raised_inside_tensorflow(ValueError("of another kind")) == ""
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def train(folder, *extra):
     try:
         with Run(folder, model, {"epochs": 3}) as run:
             history = model.fit(run.data(data), validation_data=validation, epochs=3, verbose=0, shuffle=False,
-                                initial_epoch=run.initial_epoch, callbacks=run.callbacks(*extra, early_stopping=3, plateau=1))
+                                initial_epoch=run.initial_epoch,
+                                callbacks=run.callbacks(*extra, early_stopping=3, plateau=1))
             return history, state.read(model)[1], run.log_file.read_bytes()
     except SystemExit as stop:
         assert stop.code == 130
