@@ -1,0 +1,123 @@
+"""Trains a small network where it is told to, and writes what came of it: python curve.py FOLDER NAME JSON.
+
+JSON: {"places": [[devices, hosts, host_index], ...], "continue": [NAME, ...], ...}. For each place, results go to
+FOLDER/NAME.npz, checkpoints of the middle of the second epoch to FOLDER/NAME. "continue" names folders with such
+checkpoints from elsewhere, from which it goes on. Imported, it is a module that does the same in this process.
+"""
+import json
+import os
+import pathlib
+import shutil
+import signal
+import sys
+
+import keras
+import numpy as np
+
+import kerazoo
+from kerazoo.train import Run, distribute, optimizer
+from kerazoo.train.distribution import is_chief
+
+EPOCHS, BATCH = 3, 16
+CUT = (1, 2)  # epoch and batch before which the checkpoint is taken
+
+
+def residual_network(shape, classes, filters=8):
+    """A ResNet in small: one block, with a projection, and batch norms."""
+    layers = keras.layers
+
+    def convolution(x, filters, stride):
+        x = layers.Conv2D(filters, 3, stride, "same", use_bias=False)(x)
+        return layers.BatchNormalization(momentum=0.9)(x)
+
+    inputs = keras.Input(shape)
+    x = layers.ReLU()(convolution(layers.Rescaling(1 / 128, -1)(inputs), filters, 2))
+    branch = convolution(layers.ReLU()(convolution(x, filters, 2)), filters, 1)
+    x = layers.ReLU()(layers.Add()([branch, convolution(x, filters, 2)]))
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+class Record(keras.callbacks.Callback):
+    """Notes the loss after each batch, and keeps the checkpoints of the middle."""
+
+    def __init__(self, run, copy=None):
+        super().__init__()
+        self.run, self.copy, self.batches, self.epoch = run, copy, {}, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.copy is not None and (self.epoch, batch) == CUT and is_chief():
+            shutil.copytree(self.run.path, self.copy)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches[self.epoch, self.run.state["batch"]] = float(logs["loss"])
+
+
+def fit(folder, model, sets, copy=None):
+    """(losses of each batch, figures of each epoch) of a run in that folder, or of what is left of it."""
+    train, validation, _ = sets
+    with Run(folder, model, monitor="val_loss", save_every=0) as run:
+        record = Record(run, copy)
+        history = model.fit(
+            run.data(train), validation_data=validation, epochs=EPOCHS, initial_epoch=run.initial_epoch, shuffle=False,
+            verbose=0, callbacks=run.callbacks(record),
+        ).history
+    return list(record.batches.values()), np.array([history["loss"], history["val_loss"], history["val_accuracy"]])
+
+
+def train(folder, name, others=()):
+    """Train from the start and from the middle of others; everything in one dictionary of arrays."""
+    folder = pathlib.Path(folder)
+    keras.utils.set_random_seed(0)
+    sets = kerazoo.data.load("mnist_sample", batch_size=BATCH, limit=40)
+    model = residual_network((28, 28, 1), 10)
+    model.load_weights(folder / "start.weights.h5")
+    model.compile(
+        optimizer(model, "sgd", 0.02, momentum=0.9, weight_decay=1e-4, verbose=False),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
+    )
+    results = dict(zip(("batches", "epochs"), fit(folder / f"{name}_run", model, sets, folder / name)))
+    # A number of images that no number of devices divides.
+    odd = kerazoo.data.load("mnist_sample", "test", batch_size=BATCH, limit=41)
+    results["evaluation"] = np.array(model.evaluate(odd, verbose=0))
+    results["predictions"] = model.predict(odd, verbose=0)
+    for other in others:
+        results[other] = np.array(fit(folder / f"{other}_for_{name}", model, sets)[0])
+    return results
+
+
+def lose_one(index):
+    """Train on until host 1 is killed."""
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if index == 1 and batch == 5:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    model = residual_network((8, 8, 1), 10, filters=2)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    images, labels = np.zeros((800, 8, 8, 1), "float32"), np.zeros(800, "int64")
+    print(model.fit(images, labels, batch_size=8, verbose=0, callbacks=[Kill()]).history)
+
+
+def main(folder, name, task):
+    for number, place in enumerate(task["places"]):
+        keras.backend.clear_session()
+        placement = distribute(*place)
+        own = f"{name}{number}"
+        results = train(folder, own, [other for other in task["continue"]])
+        if placement.is_chief:
+            np.savez(pathlib.Path(folder, f"{own}.npz"), **results)
+        if task.get("lose_one"):
+            lose_one(placement.index)
+
+
+if __name__ == "__main__":
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]))
