@@ -54,7 +54,7 @@ def train(folder):
             verbose=0, callbacks=callbacks,
         )
         arrays = state.read(model)[1]
-        # Not the metrics: a run that was killed after its last epoch has none to go through.
+        # Not the metrics: a run that was killed after its last epoch does not measure anything any more.
         digests = {
             name: hashlib.sha256(arrays[name].tobytes()).hexdigest()
             for name in sorted(arrays) if not name.startswith("metrics")

@@ -20,7 +20,9 @@ from kerazoo.train.recipe import positive, whole
 
 def main(args):
     export = pathlib.Path("saved_models") / pathlib.Path(args.output).resolve().name
-    kerazoo.export.check(export)
+    exportable = keras.backend.backend() == "tensorflow"  # SavedModels are TensorFlow's
+    if exportable:
+        kerazoo.export.check(export)
 
     train, validation, test = kerazoo.data.load(
         args.dataset, image_size=args.image_size, batch_size=args.batch_size, limit=args.limit, seed=args.seed
@@ -37,7 +39,8 @@ def main(args):
         fine_tune(model, train, validation, epochs=(args.head_epochs, 0), learning_rate=(1e-3, None), cache=True, verbose=2)
         accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
         print(f"With the head alone: {100 * accuracy:.2f} % of {test.num_examples:,} test images")
-        print(unfreeze(model, batch_norm=False))
+    # So few images give no better statistics than ImageNet's.
+    print(unfreeze(model, batch_norm=args.weights == "none"))
 
     rate = WarmupCosine(args.rate, args.epochs, warmup=0.1 * args.epochs, steps=len(train))
     model.compile(
@@ -62,7 +65,8 @@ def main(args):
         result = {"accuracy": accuracy, "images": test.num_examples, **vars(args)}
         (run.path / "test.json").write_text(json.dumps(result))
         kerazoo.visualize.curves(run.log()).savefig(run.path / "curves.png")
-        kerazoo.export(model, export, class_names=test.class_names)
+        if exportable:
+            kerazoo.export(model, export, class_names=test.class_names)
 
 
 if __name__ == "__main__":

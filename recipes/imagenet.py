@@ -59,7 +59,7 @@ def main(args):
         chosen = optimizer(model, "sgd", rate, weight_decay=1e-4)
         loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     else:
-        rate = WarmupCosine(plan.rate, args.epochs, warmup=0.05 * args.epochs, steps=len(train))
+        rate = WarmupCosine(plan.rate, args.epochs, warmup=5 / plan.epochs * args.epochs, steps=len(train))
         accumulate = max(1, min(2048 // args.batch_size, len(train)))
         chosen, loss = optimizer(model, "lamb", rate, weight_decay=0.02, accumulate=accumulate), every_class_shown
     model.compile(chosen, loss, metrics=["accuracy"])

@@ -3,7 +3,7 @@ import importlib
 
 # Names resolve on first use, so that a schedule does not load what distributes over hosts.
 FILES = {
-    "distribution": ("distribute",),
+    "distribution": ("distribute", "prepare"),
     "find": ("find_learning_rate",),
     "optimizers": ("optimizer",),
     "recipe": ("recipe_arguments",),
@@ -11,7 +11,7 @@ FILES = {
     "schedules": (
         "OneCycle", "WarmupCosine", "WarmupInverseSquareRoot", "WarmupLinear", "WarmupPolynomial", "WarmupStep",
     ),
-    "transfer": ("GradualUnfreezing", "fine_tune", "freeze", "unfreeze"),
+    "transfer": ("GradualUnfreezing", "fine_tune", "freeze", "stage_rates", "unfreeze"),
 }
 NAMES = {name: file for file, names in FILES.items() for name in names}
 

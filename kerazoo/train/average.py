@@ -12,6 +12,8 @@ def averages_of(optimizer):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
     if not getattr(optimizer, "use_ema", False):
         return []
+    if hasattr(optimizer, "averages"):  # ours knows which have begun
+        return optimizer.averages()
     # Keras's own SwapEMAWeights reads these two; it swaps by adding and subtracting, which rounds.
     return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average))
 
@@ -19,30 +21,37 @@ def averages_of(optimizer):
 class AveragedWeights(keras.callbacks.Callback):
     """Validates with averaged weights, and averages the statistics of batch norms, which no optimizer sees.
 
-    The optimizer averages the weights in each step (`ema_momentum`); the statistics are averaged every ten batches,
-    with the tenth power of that. At the end of training Keras puts the averages in the place of the weights; this puts the
-    averaged statistics beside them.
+    The optimizer averages the weights in each update (`ema_momentum`); the statistics are averaged every ten batches or
+    so, with that to the power of the updates in between. At the end of training Keras puts the averages in the place of
+    the weights; this puts the averaged statistics beside them.
     """
 
     def __init__(self):
         super().__init__()
-        self.statistics, self.averages, self.batches, self.inside = [], [], 0, False
+        self.statistics, self.averages = [], []
+        self.batches, self.since, self.last = 0, 0, -1
 
     def set_model(self, model):
         super().set_model(model)
         self.statistics = [
             variable for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
-            for variable in layer.non_trainable_variables if "moving_" in variable.path
+            for variable in (layer.moving_mean, layer.moving_variance)
         ]
 
     def on_train_begin(self, logs=None):
         self.averages = [state.value_of(variable) for variable in self.statistics]
 
+    def on_epoch_begin(self, epoch, logs=None):
+        self.last = -1
+
     def on_train_batch_end(self, batch, logs=None):
-        if self.statistics and self.batches % EVERY == 0:
+        # With several steps an execution, Keras calls once for them all.
+        self.since += batch - self.last
+        self.last = batch
+        if self.statistics and (self.since >= EVERY or not self.batches):
             # As Keras does with the weights: the first step is copied.
-            self.look(self.momentum**EVERY if self.batches else 0.0)
-        self.batches += 1
+            self.look(self.momentum ** (self.since / self.accumulate) if self.batches else 0.0)
+            self.batches, self.since = self.batches + self.since, 0
 
     def look(self, share):
         state.sync(self.model)
@@ -51,8 +60,15 @@ class AveragedWeights(keras.callbacks.Callback):
 
     @property
     def momentum(self):
-        optimizer = self.model.optimizer
-        return getattr(optimizer, "inner_optimizer", optimizer).ema_momentum
+        return self.inner.ema_momentum
+
+    @property
+    def accumulate(self):
+        return self.inner.gradient_accumulation_steps or 1
+
+    @property
+    def inner(self):
+        return getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
 
     def swap(self):
         """Exchange the model's weights and statistics with the averaged ones, to the bit."""
@@ -64,7 +80,6 @@ class AveragedWeights(keras.callbacks.Callback):
             own = state.value_of(variable)
             variable.assign(self.averages[number])
             self.averages[number] = own
-        self.inside = not self.inside
 
     def on_test_begin(self, logs=None):
         self.swap()
@@ -77,7 +92,8 @@ class AveragedWeights(keras.callbacks.Callback):
             variable.assign(average)
 
     def get_state(self):
-        return {"averages": self.averages, "batches": self.batches}
+        return {"averages": self.averages, "batches": self.batches, "since": self.since}
 
     def set_state(self, saved):
-        self.averages, self.batches = [np.array(average) for average in saved["averages"]], saved["batches"]
+        self.averages = [np.array(average) for average in saved["averages"]]
+        self.batches, self.since = saved["batches"], saved["since"]

@@ -31,10 +31,11 @@ def features(model, order, data, validation_data, batch_size, *, strict, say):
     try:
         made = [None if one is None else store.arrays(one) if isinstance(one, (tuple, list)) else Features(store, one)
                 for one in (data, validation_data)]
-    except MemoryError as error:
+    except NotKept as error:
         say(f"Features are not kept: {error}.")
         return None
-    say(f"Features of {store.count:,} images are computed once: {store.width:,} numbers each, {store.megabytes:,.0f} MB.")
+    size = f"{store.width:,} numbers each, {store.count * store.width * 4 / 1e6:,.0f} MB"
+    say(f"Features of {store.count:,} images are computed once: {size}.")
     return Tail([step.operation for step in rest], name=f"{model.name}_head"), *made
 
 
@@ -115,46 +116,51 @@ class Tail(keras.Model):
         return x
 
 
+class NotKept(Exception):
+    """Features cannot be kept; the message says why."""
+
+
 class Store:
     """Features by the pixels of their images."""
 
     def __init__(self, extractor, batch_size):
         self.extractor, self.batch_size = extractor, batch_size
-        self.rows, self.values, self.count, self.full = {}, [], 0, False
+        self.rows, self.count = {}, 0
         self.width = int(np.prod(extractor.outputs[0].shape[1:]))
 
-    @property
-    def megabytes(self):
-        return self.count * self.width * 4 / 1e6
-
     def make_room(self, count):
+        if (self.count + count) * self.width * 4 > LIMIT:
+            raise NotKept(f"{self.width:,} numbers an image are more than the {LIMIT / 1e9:.1f} GB that they may take")
         self.count += count
-        if self.count * self.width * 4 > LIMIT:
-            raise MemoryError(f"{self.width:,} numbers an image are more than the {LIMIT / 1e9:.1f} GB that they may take")
 
     def compute(self, images):
+        # TensorFlow's strategies have each replica do the whole batch here, and give all of their rows.
+        values = np.asarray(self.extractor.predict_on_batch(images))[: len(images)]
         # 16-bit numbers fit into 32 exactly, and not every backend reads them from NumPy.
-        return np.asarray(self.extractor.predict_on_batch(images)).astype("float32")
+        return values.astype("float32")
 
     def arrays(self, data):
         images, *others = data
         self.make_room(len(images))
+        images = np.asarray(images)
         places = range(0, len(images), self.batch_size)
         return (np.concatenate([self.compute(images[i : i + self.batch_size]) for i in places]), *others)
 
     def look_up(self, images, keep=True):
         """The features of a batch, computed where they are not known; and how many were not."""
+        if not isinstance(images, np.ndarray):
+            raise NotKept(f"the data give a {type(images).__name__} for an image batch")
         images = np.ascontiguousarray(images)
         keys = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
         missing = [place for place, key in enumerate(keys) if key not in self.rows]
         if not missing:
-            return np.stack([self.rows[key] for key in keys]), 0
+            return [self.rows[key] for key in keys], 0
         values = self.compute(images)
         if keep:
             self.make_room(len({keys[place] for place in missing}))
             self.rows.update((keys[place], values[place]) for place in missing)
         # Those that are known already stay as they were: an image has one value through the training.
-        return np.stack([self.rows.get(key, value) for key, value in zip(keys, values)]), len(missing)
+        return [self.rows.get(key, value) for key, value in zip(keys, values)], len(missing)
 
 
 class Features(keras.utils.PyDataset):
@@ -162,7 +168,7 @@ class Features(keras.utils.PyDataset):
 
     def __init__(self, store, data):
         super().__init__()
-        self.store, self.data, self.keep = store, data, True
+        self.store, self.data, self.keep, self.told = store, data, True, False
         self.epoch, self.batches = 0, []
         self.collect()
 
@@ -170,7 +176,9 @@ class Features(keras.utils.PyDataset):
         return len(self.batches)
 
     def __getitem__(self, place):
-        return self.batches[place]
+        # Stacked only here: until then, a batch holds no features but those of the store.
+        values, *others = self.batches[place]
+        return (np.stack(values), *others)
 
     def set_epoch(self, epoch):
         """Take the order of that epoch from the data, each once."""
@@ -182,13 +190,18 @@ class Features(keras.utils.PyDataset):
         if hasattr(self.data, "set_epoch"):
             self.data.set_epoch(self.epoch)
         first, new, count, self.batches = not self.batches, 0, 0, []
-        for batch in batches_of(self.data):
-            images, *others = batch
-            values, missing = self.store.look_up(images, self.keep)
+        for images, *others in batches_of(self.data):
+            try:
+                values, missing = self.store.look_up(images, self.keep)
+            except NotKept:
+                if first:
+                    raise
+                self.keep = False
+                values, missing = self.store.look_up(images, False)
             self.batches.append((values, *others))
             new, count = new + missing, count + len(values)
-        if not first and new > count / 2 and self.keep:
-            self.keep = False
+        if not first and new > count / 2 and not self.told:
+            self.keep, self.told = False, True
             print("The data give other images each epoch: their features are computed each time.", flush=True)
 
 
@@ -219,6 +232,11 @@ def count_batches(data, batch_size):
         return sum(1 for _ in data)
 
 
+def check_batch_size(batch_size):
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(f"batch_size must be a positive whole number of images; got {batch_size!r}.")
+
+
 def check_data(data, name):
     """Refuse what cannot be gone through twice, or is no pair of images and labels."""
     if isinstance(data, (tuple, list)):
@@ -232,8 +250,8 @@ def check_data(data, name):
     if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         what = f"an array {tuple(data.shape)} without labels" if hasattr(data, "shape") else f"a {type(data).__name__}"
         raise ValueError(
-            f"{name} must be a data set of batches that can be gone through again, such as kerazoo.data.load returns, or "
-            f"arrays (images, labels); got {what}."
+            f"{name} must be a data set of batches that can be gone through again, such as kerazoo.data.load returns, "
+            f"or arrays (images, labels); got {what}."
         )
     try:
         empty, endless = len(data) == 0, False

@@ -128,11 +128,16 @@ def replace(path, content):
     try:
         with part.open("wb") as file:
             content(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        settle(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def settle(part, path):
+    """Let a file that is written take the place of another, once it is on the disk."""
+    with open(part, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
     if os.name == "posix":  # the folder's entry is on the disk only once the folder is
         folder = os.open(path.parent, os.O_RDONLY)
         try:

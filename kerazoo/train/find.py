@@ -20,8 +20,8 @@ class RangeTest:
         rates: (n,) learning rates, one a batch, rising.
         losses: (n,) losses of those batches, before each was trained on.
         smoothed: (n,) running means of them.
-        suggestion: the rate at which the running mean falls most steeply over the logarithm of the rate; None where it never
-            falls.
+        suggestion: the rate at which the running mean falls most steeply over the logarithm of the rate; None where it
+            never falls.
         diverged: whether the loss rose beyond all bounds, and ended the test.
     """
 
@@ -84,12 +84,12 @@ def find_learning_rate(model, data, *, lowest=1e-6, highest=10.0, batches=200, b
     optimizer, of which a copy was used. The data are read once, or several times where they are shorter; a data set of
     kerazoo's begins again with epoch 0.
 
-    The suggestion is where the running mean falls most steeply over the logarithm of the rate, before its lowest point. Take it as the peak of a
-    schedule, or some three times less for a rate that stays.
+    The suggestion is where the running mean falls most steeply over the logarithm of the rate, before its lowest point.
+    Take it as the peak of a schedule, or some three times less for a rate that stays.
 
     Args:
         model: a compiled `keras.Model`.
-        data: batches as `fit` takes them, or arrays, (images, labels) or (images, labels, weights), which are shuffled once.
+        data: batches as `fit` takes them, or arrays, (images, labels) or (images, labels, weights), shuffled once.
         lowest, highest: learning rates, above 0.
         batches: at most, from 10.
         batch_size: images in a batch, of arrays.
@@ -108,18 +108,22 @@ def find_learning_rate(model, data, *, lowest=1e-6, highest=10.0, batches=200, b
         >>> found.figure().savefig("lr_find.png")
 
     Reference:
-        Smith: Cyclical Learning Rates for Training Neural Networks, 2017, https://arxiv.org/abs/1506.01186, section 3.3.
+        Smith: Cyclical Learning Rates for Training Neural Networks, 2017,
+        https://arxiv.org/abs/1506.01186, section 3.3.
     """
     if not isinstance(model, keras.Model) or not model.compiled or model.optimizer is None:
         raise ValueError("find_learning_rate needs the compiled model: call model.compile(optimizer, loss, ...) first.")
     numbers = [value for value in (lowest, highest) if isinstance(value, (int, float)) and not isinstance(value, bool)]
     if len(numbers) < 2 or not 0 < lowest < highest < math.inf:
-        raise ValueError(f"lowest and highest must be learning rates, 0 < lowest < highest; got {lowest!r} and {highest!r}.")
+        raise ValueError(
+            f"lowest and highest must be learning rates, 0 < lowest < highest; got {lowest!r} and {highest!r}."
+        )
     if isinstance(batches, bool) or not isinstance(batches, int) or batches < 10:
         raise ValueError(f"batches must be a whole number from 10; got {batches!r}.")
     cached.check_data(data, "data")
+    cached.check_batch_size(batch_size)
     before = [(variable, state.value_of(variable)) for variable in model.variables]
-    draws = global_draws()
+    draws = state.global_draws()
     optimizer = model.optimizer
     rates, losses, smoothed, mean, diverged = [], [], [], 0.0, False
     try:
@@ -146,31 +150,22 @@ def find_learning_rate(model, data, *, lowest=1e-6, highest=10.0, batches=200, b
         for variable, value in before:
             variable.assign(value)
         model.reset_metrics()
-        global_draws(draws)
+        state.global_draws(draws)
         if hasattr(data, "set_epoch"):
             data.set_epoch(0)
     if not rates:
         raise ValueError(
-            f"The loss was no number in the first batch, at a learning rate of {lowest!r}: the rate is not to blame. Look "
-            "for values in the images or labels that are no numbers, or out of range."
+            f"The loss was no number in the first batch, at a learning rate of {lowest!r}: the rate is not to blame. "
+            "Look for values in the images or labels that are no numbers, or out of range."
         )
     return RangeTest(np.array(rates), np.array(losses), np.array(smoothed), steepest(rates, smoothed), diverged)
-
-
-def global_draws(draws=None):
-    """What PyTorch's dropout without a seed draws from next, or put that back; other backends draw from variables alone."""
-    if keras.backend.backend() != "torch":
-        return None
-    import torch
-
-    return torch.random.get_rng_state() if draws is None else torch.random.set_rng_state(draws)
 
 
 def steepest(rates, smoothed):
     """The rate at which the curve falls most steeply; None where it does not fall.
 
-    Steepness is that of a straight line through a tenth of the batches. Left out are the first ten batches, while the running
-    mean is one of few, and what comes after the lowest point, where a loss that has begun to jump falls steeply too.
+    Steepness is that of a straight line through a tenth of the batches. Left out are the first ten batches, while the
+    running mean is one of few, and what comes after the lowest point, where a loss that has begun to jump falls too.
     """
     window, first = max(3, len(rates) // 10), min(10, len(rates) // 4)
     logs, last = np.log(rates), first + int(np.argmin(smoothed[first:])) + 1

@@ -32,8 +32,9 @@ def steps(model):
     """
     if not isinstance(model, keras.Model) or not getattr(model, "inputs", None) or not getattr(model, "outputs", None):
         got = f"the {type(model).__name__} {model.name!r}" if isinstance(model, keras.Model) else repr(model)
-        raise ValueError(f"Wanted a functional or sequential keras.Model that is built, so that its layers have an order; "
-                         f"got {got}.")
+        raise ValueError(
+            f"Wanted a functional or sequential keras.Model that is built, so that its layers have an order; got {got}."
+        )
     order, seen, waiting = [], set(), [(tensor, False) for tensor in reversed(keras.tree.flatten(model.outputs))]
     while waiting:
         tensor, ready = waiting.pop()
@@ -90,7 +91,7 @@ def before(order, ends):
 
 
 def heads(order):
-    """The last steps that multiply by weights on the way to each output: those of a classifier, and none of its norms."""
+    """The last steps with kernels on the way to each output: a classifier's, and not a norm behind it."""
     kernels = [step for step in weighted(order) if any(len(weight.shape) > 1 for weight in step.weights)]
     kernels = kernels or weighted(order)
     inner = {id(step) for step in before(order, kernels)}
@@ -108,8 +109,8 @@ def stages(model, order=None):
         prefix = step.name.split("_")[0]
         if prefix != last and prefix in found:
             raise ValueError(
-                f"The layers' names of {model.name} do not say which stages it has: those that begin with {prefix!r} do "
-                "not follow one another. Name the stages or layers yourself."
+                f"The layers' names of {model.name} do not say which stages it has: those that begin with {prefix!r} "
+                "do not follow one another. Name the stages or layers yourself."
             )
         last = prefix
         if step.operation not in found.setdefault(prefix, []):

@@ -20,20 +20,19 @@ class LearningRateLog(keras.callbacks.Callback):
 
 
 class CSVLog(keras.callbacks.Callback):
-    """Writes the history as a table, anew after each epoch, so that it never holds more or less than the history."""
+    """Writes the figures of all epochs as a table, anew after each, so that it never holds more or less."""
 
-    def __init__(self, path, history, guard):
+    def __init__(self, path, guard):
         super().__init__()
-        self.path, self.table, self.guard = path, history, guard
+        self.path, self.guard, self.rows = path, guard, []
 
     def on_epoch_end(self, epoch, logs=None):
-        history = {"epoch": self.table.epoch, **self.table.history}
+        self.rows.append({"epoch": epoch, **{name: float(value) for name, value in logs.items()}})
         text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(history)
-        # A figure that came later, or not in each epoch, leaves its column shorter.
-        columns = [[*([""] * (len(self.table.epoch) - len(column))), *column] for column in history.values()]
-        table.writerows([plain(value) for value in row] for row in zip(*columns))
+        # Figures that are missing in an epoch (validation_freq) leave their cells empty.
+        table = csv.DictWriter(text, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n")
+        table.writeheader()
+        table.writerows(self.rows)
         with self.guard("The log"):
             replace(self.path, lambda file: file.write(text.getvalue().encode()))
 
@@ -159,7 +158,3 @@ def duration(seconds):
         return f"{seconds:g} s"
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
-
-
-def plain(value):
-    return value if isinstance(value, (str, int)) else repr(float(value))

@@ -529,12 +529,16 @@ class Planned(keras.optimizers.Optimizer):
         averages = {id(row.variable): row.average for row in self.rows}
         return [averages[id(variable)] for variable in self._trainable_variables]
 
+    def averages(self):
+        """[(weight, its average)] of those that have been averaged at all."""
+        begun = ops.convert_to_numpy(self.begun)
+        return [(row.variable, row.average) for row, yes in zip(self.rows, begun) if yes and row.variable is not None]
+
     def finalize_variable_values(self, var_list):
         """Put the averages into the weights, of those that have one."""
         # JAX takes the values away during a step; if it raised, that is what the user is to see.
         if self.use_ema and self.begun._value is not None:
-            begun = ops.convert_to_numpy(self.begun)
-            ready = {id(row.variable) for row, yes in zip(self.rows, begun) if yes}
+            ready = {id(variable) for variable, _ in self.averages()}
             self.train(variable for variable in var_list if id(variable) in ready)
             if keras.backend.backend() == "tensorflow":
                 super().finalize_variable_values(self._trainable_variables)  # on all devices

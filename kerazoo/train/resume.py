@@ -84,6 +84,7 @@ class Run:
         self.saved, self.restored = None, None  # the note of the last checkpoint; (note, arrays) to go on from
         self.signal, self.training, self.handlers = None, False, {}
         self.cut = False  # whether the epoch that was gone on with has come to its end
+        self.began, self.filters, self.failed = False, contextlib.ExitStack(), set()
         prepare(model)
         self.chief = is_chief()
         if self.chief:
@@ -171,14 +172,14 @@ class Run:
         """
         self.dataset = dataset
         self.batches = length(dataset)
+        before = self.saved and self.saved["batches"]
+        if before != self.batches and self.restored:
+            raise ValueError(
+                f"The run in {self.path} was interrupted in training with {counted(before)}, and goes on with the same; "
+                f"got {counted(self.batches)}. Give the same data, or delete the folder to start anew."
+            )
         if not self.state["batch"]:
             return dataset
-        before = self.saved["batches"]
-        if not hasattr(dataset, "start") or self.batches != before:
-            raise ValueError(
-                f"The run in {self.path} was interrupted in an epoch of {before} batches, and goes on with the same "
-                f"data set; got one of {self.batches}. Give the same data, or delete the folder to start anew."
-            )
         self.dataset = dataset.start(self.state["epoch"], self.state["batch"])
         return self.dataset
 
@@ -227,15 +228,14 @@ class Run:
             ))
         history = keras.callbacks.History()
         average = [AveragedWeights()] if getattr(inner, "use_ema", False) else []
-        kept = [*own, *monitored, history, *average]
+        kept = [*own, *monitored, history, *average, logging.CSVLog(self.log_file, self.guard)]
         tell = [
-            logging.CSVLog(self.log_file, history, self.guard),
             logging.TensorBoardLog(self.path / "tensorboard", self.guard),
             logging.Progress(self),
         ] if self.chief else []
-        self.keeper = Keeper(self, kept, history, average, restore_best=early_stopping is not None)
+        keeper = Keeper(self, kept, history, average, restore_best=early_stopping is not None)
         # The keeper is last: what a checkpoint counts as done has been logged.
-        return [Begin(self), logging.LearningRateLog(), *kept, *tell, self.keeper]
+        return [Begin(self), logging.LearningRateLog(), *kept, *tell, keeper]
 
     @property
     def lower(self):
@@ -250,7 +250,9 @@ class Run:
         """A disk that is full, or gone, warns and stops nothing."""
         try:
             yield
+            self.failed.discard(what)
         except OSError as error:
+            self.failed.add(what)
             warnings.warn(
                 f"{what} could not be written to {self.path} ({error.strerror or error}). Training goes on, what was "
                 "saved before stays; make room, and it will be written with the next one.",
@@ -291,6 +293,9 @@ class Run:
         """The first signal waits for the end of the batch, so that all is saved; a second one does not."""
         if not self.training or self.signal is not None:
             self.stop(number)
+        if not self.batches:
+            print("\nInterrupted: within an epoch of such data nothing can be saved.", file=sys.stderr, flush=True)
+            self.stop(number)
         self.signal = number
         print(
             "\nInterrupted: saving after this batch, or this validation. Once more stops at once.",
@@ -304,6 +309,7 @@ class Run:
 
     def __exit__(self, kind, error, traceback):
         self.training = False
+        self.filters.close()
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         if kind is not None and issubclass(kind, (KeyboardInterrupt, Terminated)):
@@ -312,6 +318,11 @@ class Run:
             if several_hosts():
                 os._exit(code)  # JAX would wait for the other hosts first, and they for this one
             raise SystemExit(code) from None
+        if kind is None and self.failed & {"The best model", "The last model"}:
+            raise OSError(
+                f"The run in {self.path} has ended, and its models could not be written. Its checkpoints are kept: make "
+                "room and give the same command, which goes on from there."
+            )
         if kind is None and self.chief:
             # A finished run is not gone on with: the same command starts a new one.
             self.checkpoints.clear()
@@ -348,13 +359,15 @@ class Begin(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         run = self.run
-        run.offset = run.state["batch"]
+        if run.began:
+            raise ValueError("A Run is for one fit. Make a new Run, which goes on from the checkpoint of this one.")
+        run.began, run.offset = True, run.state["batch"]
+        if run.restored is not None and run.restored[0]["batches"] is not None and run.batches is None:
+            raise ValueError(
+                f"The run in {run.path} is gone on with. Give fit the data by way of the run, fit(run.data(train), ...), "
+                "as before, so that it begins where the run goes on."
+            )
         if run.offset:
-            if run.batches is None:
-                raise ValueError(
-                    f"The run in {run.path} was interrupted in the middle of an epoch. Give fit the data by way of the "
-                    "run, fit(run.data(train), ...), so that it begins where the run goes on."
-                )
             names = run.restored[0]["names"]["metrics"]
             if len(states.variables_of(self.model, "metrics")) < len(names):
                 states.build_metrics(self.model, next(iter(run.dataset)))
@@ -375,17 +388,21 @@ class Begin(keras.callbacks.Callback):
                 one.set_epoch(epoch)
         if run.offset:
             note, arrays = run.restored
-            states.restore(model, note["names"], arrays, kinds=("metrics",))
+            try:
+                states.restore(model, note["names"], arrays, kinds=("metrics",))
+            except states.OtherModel as error:
+                raise ValueError(
+                    f"The interrupted run in {run.path} cannot be gone on with: {error}. Compile with the same metrics, "
+                    "or delete the folder to start anew."
+                ) from error
             # Keras is told the length of a whole epoch, which all others have.
-            self.filters = warnings.catch_warnings()
-            self.filters.__enter__()
+            run.filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "Your input ran out of data")
 
     def on_epoch_end(self, epoch, logs=None):
         if self.run.cut:
             self.model.stop_training = self.run.cut = False
-        if self.run.offset:
-            self.filters.__exit__(None, None, None)
+        self.run.filters.close()
         self.run.restored = None
 
 
@@ -416,13 +433,14 @@ class Keeper(keras.callbacks.Callback):
         run = self.run
         # The last of several steps an execution may be beyond the end.
         done = min(run.offset + batch + 1, run.batches or math.inf)
+        before = run.state["step"]
         run.state["step"] += done - run.state["batch"]
         run.state["batch"] = done
         if (run.offset and done == run.batches and not self.model.stop_training
                 and keras.backend.backend() == "tensorflow"):
             # Keras counts on a whole epoch, and TensorFlow would draw the next seeds before it finds no data.
             self.model.stop_training = run.cut = True
-        if run.state["step"] % CHECK_EVERY == 0:
+        if before // CHECK_EVERY != run.state["step"] // CHECK_EVERY:
             self.check(logs)
         if run.signal is None and not self.due() or done == run.batches:
             return  # after the last batch, all waits for validation
@@ -439,7 +457,7 @@ class Keeper(keras.callbacks.Callback):
             self.judge(epoch, logs)
         stopped = bool(self.model.stop_training)
         run.state.update(epoch=epoch + 1, batch=0, stopped=stopped)
-        if self.due() or stopped or epoch + 1 == self.params["epochs"] or run.signal is not None:
+        if self.due() or not run.batches or stopped or epoch + 1 == self.params["epochs"] or run.signal is not None:
             self.save(best=True)
         if run.signal is not None:
             run.stop(run.signal)
@@ -452,8 +470,13 @@ class Keeper(keras.callbacks.Callback):
         if run.chief and run.state["step"]:
             with run.guard("The last model"):
                 self.save_model(run.last_file)
-            if run.monitor is None:
-                shutil.copyfile(run.last_file, run.best_file)
+            with run.guard("The best model"):
+                if run.monitor is None and "The last model" not in run.failed:
+                    part = run.best_file.with_name(f".part.{run.best_file.name}")
+                    shutil.copyfile(run.last_file, part)
+                    checkpoint.settle(part, run.best_file)
+                elif self.best_weights is not None:
+                    self.save_best()
         if self.restore_best:
             run.restore_best()
 
@@ -485,9 +508,11 @@ class Keeper(keras.callbacks.Callback):
         """The model with its averaged weights, where it has some."""
         for average in self.average:
             average.swap()
-        yield
-        for average in self.average:
-            average.swap()
+        try:
+            yield
+        finally:
+            for average in self.average:
+                average.swap()
 
     def check(self, logs):
         """Raise if the loss is no number."""
@@ -528,9 +553,10 @@ class Keeper(keras.callbacks.Callback):
         }
         # A copy, which does not go on with the run.
         note = json.loads(json.dumps(note))
-        with run.guard("The checkpoint"):
-            if best and self.best_weights is not None:
+        if best and self.best_weights is not None:
+            with run.guard("The best model"):
                 self.save_best()
+        with run.guard("The checkpoint"):
             run.checkpoints.save(run.state["step"], note, {**arrays, **more})
             run.saved = note
         self.written = time.monotonic()
@@ -551,9 +577,13 @@ class Keeper(keras.callbacks.Callback):
         part = path.with_name(f".part.{path.name}")
         try:
             self.model.save(part)
-            part.replace(path)
+            checkpoint.settle(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def counted(batches):
+    return "data of another kind" if batches is None else f"{batches} batches an epoch"
 
 
 def length(dataset):

@@ -24,6 +24,9 @@ def read(model):
         variables = variables_of(model, kind)
         names[kind] = [variable.path for variable in variables]
         arrays.update((f"{kind}/{number}", value_of(variable)) for number, variable in enumerate(variables))
+    draws = global_draws()
+    if draws is not None:
+        arrays["torch"] = draws
     return names, arrays
 
 
@@ -42,6 +45,8 @@ def restore(model, names, arrays, kinds=("model", "optimizer")):
         pairs += [(variable, arrays[f"{kind}/{number}"]) for number, variable in enumerate(variables)]
     for variable, array in pairs:
         variable.assign(array)
+    if "torch" in arrays:
+        global_draws(arrays["torch"])
 
 
 def check(kind, variables, names, arrays):
@@ -80,20 +85,31 @@ def sync(model):
 def build_metrics(model, batch):
     """Let the compiled metrics make their variables, which TensorFlow does only in the first step."""
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-    count = keras.ops.shape(keras.tree.flatten(x)[0])[0]
-
-    def zeros(tensor):
-        return keras.ops.zeros((count, *tensor.shape[1:]), tensor.dtype)
-
-    outputs = keras.tree.map_structure(zeros, model.output)
+    outputs = model(x, training=False)
     model.compute_loss(x, y, outputs, weight, training=False)
     model.compute_metrics(x, y, outputs, sample_weight=weight)
     model.reset_metrics()
 
 
 def finite(arrays):
-    """Whether every number is."""
-    return all(np.isfinite(array).all() for array in arrays.values() if array.dtype.kind == "f")
+    """Whether every number of the model and its optimizer is. (A metric may well start at infinity.)"""
+    return all(
+        np.isfinite(array if array.dtype.kind == "f" else array.astype("float32")).all()
+        for name, array in arrays.items()
+        # NumPy knows bfloat16 by its name alone.
+        if name.startswith(("model/", "optimizer/")) and (array.dtype.kind == "f" or "float" in array.dtype.name)
+    )
+
+
+def global_draws(draws=None):
+    """The state that PyTorch's dropout without a seed draws from, or put it back; others draw from variables alone."""
+    if keras.backend.backend() != "torch":
+        return None
+    import torch
+
+    if draws is None:
+        return torch.random.get_rng_state().numpy().copy()
+    torch.random.set_rng_state(torch.tensor(np.asarray(draws)))
 
 
 class CallbackStates:
@@ -153,7 +169,9 @@ def plain(value):
         return all(map(plain, value))
     if isinstance(value, dict):
         return all(isinstance(key, str) and plain(one) for key, one in value.items())
-    return value is None or isinstance(value, (bool, int, float, str, np.number, np.bool_, np.ndarray))
+    if isinstance(value, np.ndarray):
+        return value.dtype != object
+    return value is None or isinstance(value, (bool, int, float, str, np.number, np.bool_))
 
 
 def same(a, b):

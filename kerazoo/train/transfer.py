@@ -1,4 +1,6 @@
 """Transfer learning: freezing, unfreezing by and by, and both in one call."""
+import math
+
 import keras
 import numpy as np
 
@@ -8,16 +10,16 @@ from kerazoo.train import cached, graph
 def freeze(model, up_to=None):
     """Keep the first layers of a model as they are, batch norms in inference mode.
 
-    A frozen layer is not trainable. A frozen batch norm, besides, normalizes by its moving averages in training too, and
-    leaves them alone; other normalizations know no such mode, and dropout stays what it is. A model that is compiled
-    stays so, in the middle of `fit` as well: the compiled step is made anew, and the optimizer keeps its state (one of
-    Keras's own is made anew with it; what it knew of layers that were frozen meanwhile is lost).
+    A frozen layer is not trainable. A frozen batch norm, besides, normalizes by its moving averages in training too,
+    and leaves them alone; other normalizations know no such mode, and dropout stays what it is. A compiled model stays
+    so, in the middle of `fit` as well: its step is made anew, and the optimizer keeps its state (one of Keras's own is
+    made anew with it, and forgets what it knew of layers that are frozen now).
 
     Args:
         model: a functional or sequential `keras.Model`, built.
-        up_to: the last stage ("stage3"), block ("stage3_block1") or layer ("stage3_block1_bn2") to freeze, with all that
-            it depends on. A stage or block is what the names of its layers begin with. A model inside the model is one
-            layer. None: all but the head, that is the last layers with kernels.
+        up_to: the last stage ("stage3"), block ("stage3_block1") or layer ("stage3_block1_bn2") to freeze, with all
+            that it depends on. A stage or block is what the names of its layers begin with. A model inside the model is
+            one layer. None: all but the head, that is the last layer with a kernel on the way to each output.
 
     Returns:
         A sentence that says what is frozen, for printing. All other layers are left as they are.
@@ -29,7 +31,7 @@ def freeze(model, up_to=None):
         >>> model = kerazoo.resnet18(classes=5)
         >>> kerazoo.load_weights(model, "imagenet", fresh_head=True)
         >>> print(freeze(model, up_to="stage3"))
-        Frozen: 45 layers up to stage3_block2_bn2 with 2,782,784 parameters, 15 batch norms in inference mode. Trained: ...
+        Frozen: 30 layers up to stage3_block2_bn2 with 2,782,784 parameters, 15 batch norms in inference mode. ...
     """
     order = graph.steps(model)
     if up_to is None:
@@ -39,7 +41,7 @@ def freeze(model, up_to=None):
         chosen = {id(step) for step in (*ends, *graph.before(order, ends))}
         frozen = [step for step in order if id(step) in chosen]
     for step in graph.weighted(frozen):
-        step.operation.trainable = False
+        mark(step.operation, False)
     renew(model)
     return described(model, order)
 
@@ -77,7 +79,7 @@ def unfreeze(model, from_=None, *, batch_norm=True):
         for layer, flag in flags:
             layer.trainable = flag
     for step in graph.weighted(chosen):
-        step.operation.trainable = True
+        mark(step.operation, True)
         if not batch_norm:
             for layer in batch_norms(step.operation):
                 layer.trainable = False
@@ -91,7 +93,7 @@ def stage_rates(model, factor):
     The head learns at the full rate, the stage in front of it at `factor` times that, the next one at `factor` squared.
 
     Args:
-        model: a functional or sequential `keras.Model`, built, the names of whose layers begin with those of their stages.
+        model: a functional or sequential `keras.Model`, built; its layers' names begin with those of their stages.
         factor: above 0, below 1 for lower rates.
 
     Returns:
@@ -108,7 +110,7 @@ def stage_rates(model, factor):
         https://arxiv.org/abs/1801.06146 (discriminative fine-tuning, gradual unfreezing).
     """
     if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor < float("inf"):
-        raise ValueError(f"factor must be a number above 0, what a stage's rate is of that of the next one; got {factor!r}.")
+        raise ValueError(f"factor must be a number above 0, a stage's rate over that of the next one; got {factor!r}.")
     order = graph.steps(model)
     tops, rates, depth = {id(step.operation) for step in graph.heads(order)}, {}, 0
     for stage, layers in reversed(graph.stages(model, order).items()):
@@ -124,13 +126,13 @@ def stage_rates(model, factor):
 class GradualUnfreezing(keras.callbacks.Callback):
     """Unfreezes a frozen model stage by stage from the top, by epoch or when validation stalls.
 
-    Freeze the model first. Use `kerazoo.train.optimizer`, which keeps a place for all weights from the start, so that a
-    `Run` can be continued; `lr_multipliers=stage_rates(model, 0.3)` gives deeper stages lower rates. Each change is told
-    in a line. The compiled step is made anew for it, which takes as long as in the first epoch.
+    Freeze the model first. Use `kerazoo.train.optimizer`, which keeps a place for all weights from the start, so that
+    a `Run` can be continued; `lr_multipliers=stage_rates(model, 0.3)` gives deeper stages lower rates. Each change is
+    told in a line; it compiles the step anew, which takes as long as in the first epoch.
 
     Args:
-        stages: {epoch: stage}: trains from that stage on when that epoch begins, counted as `fit` does, from 0. Or a list
-            of stages, the top one first, of which `every` or `patience` unfreezes the next. None: the model's own
+        stages: {epoch: stage}: trains from that stage on when that epoch begins, counted as `fit` does, from 0. Or a
+            list of stages, the top one first, of which `every` or `patience` unfreezes the next. None: the model's own
             stages, as the names of its layers tell them. Named as for `freeze`.
         every: epochs between two stages, and before the first one.
         patience: unfreeze after so many epochs without a better `monitor`, counted anew for each stage.
@@ -167,7 +169,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
                 "Wanted one way to tell when to unfreeze: stages={epoch: stage}, every=N epochs, or patience=N epochs "
                 f"without a better {monitor}; got stages={stages!r}, every={every!r}, patience={patience!r}."
             )
-        self.stages, self.every, self.patience, self.monitor, self.batch_norm = stages, every, patience, monitor, batch_norm
+        self.stages, self.every, self.patience, self.monitor = stages, every, patience, monitor
+        self.batch_norm = batch_norm
         self.at_once = 0  # stages that are unfrozen when training begins
         self.plan, self.unfrozen, self.first, self.best, self.wait = None, [], None, None, 0
 
@@ -204,11 +207,13 @@ class GradualUnfreezing(keras.callbacks.Callback):
             return
         if self.monitor not in (logs or {}):
             raise ValueError(
-                f"GradualUnfreezing goes by {self.monitor!r}, which was not logged; there are: {', '.join(sorted(logs))}. "
-                "Give fit validation_data, or name another monitor."
+                f"GradualUnfreezing goes by {self.monitor!r}, which was not logged; there are: "
+                f"{', '.join(sorted(logs))}. Give fit validation_data, or name another monitor."
             )
         value = float(logs[self.monitor])
-        if self.best is None or (value < self.best if self.monitor.endswith("loss") else value > self.best):
+        if math.isfinite(value) and (
+            self.best is None or (value < self.best if self.monitor.endswith("loss") else value > self.best)
+        ):
             self.best, self.wait = value, 0
             return
         self.wait += 1
@@ -235,8 +240,8 @@ class GradualUnfreezing(keras.callbacks.Callback):
             unfreeze(self.model, from_=stage, batch_norm=self.batch_norm)
         if self.model.optimizer is not optimizer:
             raise ValueError(
-                f"{type(optimizer).__name__} made no place for the stages that were unfrozen later, and a run cannot be "
-                "continued with it. Compile with kerazoo.train.optimizer(model, ...)."
+                f"{type(optimizer).__name__} made no place for the stages that were unfrozen later, and a run cannot "
+                "be continued with it. Compile with kerazoo.train.optimizer(model, ...)."
             )
         self.unfrozen, self.first = list(state["unfrozen"]), state["first"]
         self.best, self.wait = state["best"], state["wait"]
@@ -251,38 +256,41 @@ def fine_tune(
 
     While the head is trained, all else is frozen. Where nothing random comes before the head, its inputs, the features,
     are computed once for each image and kept in memory, and the head alone is trained on them. The result is the same,
-    but for rounding: each epoch has the images in the order that the data give them in. Augmentation or dropout inside
-    the model in front of the head leaves nothing to keep; a line says so. Augmentation in the data gives other images
-    each epoch, whose features are computed each time.
+    but for rounding, since each epoch takes the images in the order in which the data give them. (A tf.data set that
+    shuffles anew whenever it is gone through gives other orders, as Keras goes through it more often.) Augmentation or
+    dropout inside the model in front of the head leaves nothing to keep; a line says so. Augmentation in the data gives
+    other images each epoch, whose features are computed each time.
 
-    Two calls of `fit` cannot be continued after a kill. For that, `freeze`, `GradualUnfreezing` and a `Run` do the same
-    in plain sight.
+    Two calls of `fit` cannot be continued after a kill. For that, `freeze`, `GradualUnfreezing` and a `Run` do the
+    same in plain sight.
 
     Args:
-        model: a functional or sequential `keras.Model`, with a fresh head: see `kerazoo.load_weights(fresh_head=True)`. If
-            it is compiled, its loss and metrics are used, and its optimizer is not; else cross-entropy and accuracy, for
-            integer or one-hot labels, as they come.
+        model: a functional or sequential `keras.Model`, with a fresh head (`kerazoo.load_weights(fresh_head=True)`).
+            If it is compiled, its loss and metrics are used, and its optimizer is not; else cross-entropy and accuracy,
+            for integer or one-hot labels, as they come.
         data: batches as `fit` takes them, from `kerazoo.data.load` or any that can be gone through again; or arrays,
             (images, labels) or (images, labels, weights).
         validation_data: likewise. Without any, there is no best epoch, and the last one stays.
-        epochs: (of the head, of the rest), each from 0.
+        epochs: (of the head, of the rest); 0 for none.
         learning_rate: (of the head, of the rest): numbers, which fall to 0 in half a cosine over their epochs, or
             schedules of Keras or kerazoo.
-        optimizer, weight_decay, lr_multipliers: as for `kerazoo.train.optimizer`; the multipliers are for the rest, such
-            as `stage_rates(model, 0.3)`.
+        optimizer, weight_decay, lr_multipliers: as for `kerazoo.train.optimizer`; the multipliers, such as
+            `stage_rates(model, 0.3)`, are for the second part.
         from_: the first stage or layer to train in the second part; None: all.
-        gradual: a `GradualUnfreezing`, in the place of all at once; its first stage is unfrozen at once.
+        gradual: a `GradualUnfreezing`, in the place of all at once; it begins with its first stage. Epochs that it
+            names count from the start of the first part.
         batch_norm: False: batch norms stay in inference mode in the second part too, as suits small sets.
-        cache: None: keep features where it changes nothing, up to 2 GB of them. False: never. True: also where there is
-            augmentation or dropout inside the model in front of the head, which is then left out while the head is trained.
+        cache: None: keep features where it changes nothing, up to 2 GB of them. False: never. True: also where there
+            is augmentation or dropout inside the model in front of the head, which is then left out while the head is
+            trained.
         batch_size: images in a batch, of arrays.
         monitor: the logged figure that decides what is best; None: val_accuracy if it is logged, else val_loss.
         callbacks: for the second part.
         verbose: as for `fit`; 0 also silences the lines.
 
     Returns:
-        A `keras.callbacks.History` of both parts, epochs counted through. The model has the weights of the best epoch, and
-        stays compiled for the last part.
+        A `keras.callbacks.History` of both parts, epochs counted through. The model has the weights of the best epoch,
+        and stays compiled for the last part.
 
     Raises:
         ValueError: if an argument is out of its range, or the labels do not tell the loss.
@@ -297,11 +305,13 @@ def fine_tune(
         Kumar et al.: Fine-Tuning can Distort Pretrained Features, 2022, https://arxiv.org/abs/2202.10054 (head first).
     """
     order = graph.steps(model)
-    if not (is_pair(epochs) and all(isinstance(count, int) and not isinstance(count, bool) and count >= 0
-                                    for count in epochs)):
-        raise ValueError(f"epochs must be (of the head, of the rest), two numbers from 0; got {epochs!r}.")
+    numbers = is_pair(epochs) and [count for count in epochs if isinstance(count, int) and not isinstance(count, bool)]
+    if not numbers or len(numbers) < 2 or min(numbers) < 0 or not sum(numbers):
+        raise ValueError(f"epochs must be (of the head, of the rest), from 0, and not both 0; got {epochs!r}.")
     if not is_pair(learning_rate):
-        raise ValueError(f"learning_rate must be (of the head, of the rest), two numbers or schedules; got {learning_rate!r}.")
+        raise ValueError(
+            f"learning_rate must be (of the head, of the rest), two numbers or schedules; got {learning_rate!r}."
+        )
     if gradual is not None and not isinstance(gradual, GradualUnfreezing):
         raise ValueError(f"gradual must be a kerazoo.train.GradualUnfreezing, or None; got {gradual!r}.")
     if cache not in (None, True, False):
@@ -311,6 +321,7 @@ def fine_tune(
     if from_ is not None:
         graph.of_stage(model, order, from_)
     cached.check_data(data, "data")
+    cached.check_batch_size(batch_size)
     if validation_data is not None:
         cached.check_data(validation_data, "validation_data")
 
@@ -400,7 +411,9 @@ class Best(keras.callbacks.Callback):
         if self.monitor not in logs:
             raise ValueError(f"monitor={self.monitor!r} was not logged; there are: {', '.join(sorted(logs))}.")
         value = float(logs[self.monitor])
-        if self.value is None or (value < self.value if self.monitor.endswith("loss") else value > self.value):
+        if math.isfinite(value) and (
+            self.value is None or (value < self.value if self.monitor.endswith("loss") else value > self.value)
+        ):
             self.value, self.epoch, self.weights = value, epoch, self.network.get_weights()
 
     def restore(self, say, total):
@@ -452,7 +465,8 @@ def compiled_for(model, order, data):
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     else:
         raise ValueError(
-            f"Labels must be integers (batch,), or one-hot (batch, {classes}); got {labels.dtype} {labels.shape}. {wanted}."
+            f"Labels must be integers (batch,), or one-hot (batch, {classes}); got {labels.dtype} {labels.shape}. "
+            f"{wanted}."
         )
     return {"loss": loss, "metrics": ["accuracy"]}
 
@@ -462,6 +476,12 @@ def inner_layers(layer):
     for inner in getattr(layer, "layers", []):
         yield inner
         yield from inner_layers(inner)
+
+
+def mark(layer, trainable):
+    """Set the flag of a layer and of those inside it, each: on TensorFlow, Keras skips them where the outer one has it."""
+    for one in (layer, *inner_layers(layer)):
+        one.trainable = trainable
 
 
 def batch_norms(layer):
@@ -510,7 +530,7 @@ def renew(model):
     if optimizer is not None and optimizer.built:
         from kerazoo.train import optimizers
 
-        if isinstance(getattr(optimizer, "inner_optimizer", optimizer), optimizers.Planned):
+        if optimizers.is_planned(optimizer):
             optimizers.refresh(model)
         elif not covers(optimizer, model.trainable_variables):
             model.optimizer = carried_over(optimizer, model)

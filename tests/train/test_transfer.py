@@ -17,7 +17,7 @@ LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 def tiny(*front, dropout=0.0, branch=False, name="tiny"):
-    """Stages as kerazoo's models have them: a residual block with batch norms, a group norm; an early branch if asked."""
+    """Stages as kerazoo's models have them: a residual block with batch norms, a group norm, an early branch."""
     keras.utils.set_random_seed(1)
     x = image = keras.Input((8, 8, 3))
     for layer in front:
@@ -30,7 +30,7 @@ def tiny(*front, dropout=0.0, branch=False, name="tiny"):
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     if branch:
         early = layers.GlobalMaxPooling2D(name="early_pool")(layers.Conv2D(2, 1, name="early_conv")(early))
-        x = layers.Concatenate(name="join")([x, early])
+        x = layers.Concatenate(name="join")([early, x])
     if dropout:
         x = layers.Dropout(dropout, name="head_dropout")(x)
     return keras.Model(image, layers.Dense(3, name="head")(x), name=name)
@@ -71,7 +71,7 @@ def test_all_up_to_a_stage_is_frozen_and_nothing_beside_it():
     model = tiny(branch=True)
     assert freeze(model, up_to="stage1") == (
         "Frozen: 4 layers up to stage1_bn with 276 parameters, 2 batch norms in inference mode. "
-        "Trained: 271 parameters from stage2_conv on."
+        "Trained: 271 parameters from early_conv on."
     )
     assert trainable(model) == {"early_conv", "stage2_conv", "stage2_gn", "head"}
     model = tiny(branch=True)
@@ -88,6 +88,8 @@ def test_without_a_stage_all_but_the_head_is_frozen():
     text = freeze(outer)
     assert trainable(outer) == {outer.layers[1].name, outer.layers[2].name} and not inner.trainable_variables
     assert "Frozen: 7 layers up to head" in text and "2 batch norms" in text
+    inner.trainable = True
+    freeze(inner, "stage1")  # so that the flags of the model inside and of its layers differ
     unfreeze(outer, batch_norm=False)
     assert trainable(inner) == {"stem_conv", "stage1_conv", "stage2_conv", "stage2_gn", "head"}
 
@@ -129,7 +131,7 @@ BAD = {
     "every": (lambda: GradualUnfreezing(every=0), "every must be a positive number of epochs; got 0"),
     "epochs": (lambda: GradualUnfreezing({-1: "stage2"}), "with epochs counted from 0"),
     "stages": (lambda: GradualUnfreezing("stage2", every=1), "stages must be {epoch: stage}, a list of stages"),
-    "fine_tune's epochs": (lambda: fine_tune(tiny(), (IMAGES, LABELS), epochs=3), "epochs must be (of the head, of the"),
+    "fine_tune's epochs": (lambda: fine_tune(tiny(), (IMAGES, LABELS), epochs=3), "epochs must be (of the head, of"),
     "rate": (lambda: fine_tune(tiny(), (IMAGES, LABELS), learning_rate=0.1), "learning_rate must be (of the head"),
     "gradual": (lambda: fine_tune(tiny(), (IMAGES, LABELS), gradual=True), "gradual must be a kerazoo.train.Gradual"),
     "data": (lambda: fine_tune(tiny(), IMAGES), "got an array (48, 8, 8, 3) without labels"),
@@ -154,7 +156,8 @@ def check_changes_take_effect_in_fit_and_momentum_stays():
     stem, stage1, rest = {"stem_conv", "stem_bn"}, {"stage1_conv", "stage1_bn"}, {"stage2_conv", "stage2_gn", "head"}
 
     def momentum(model):
-        return next(np.array(keras.ops.convert_to_numpy(v)) for v in model.optimizer.variables if "head_kernel" in v.path)
+        (found,) = [variable for variable in model.optimizer.variables if "head_kernel" in variable.path]
+        return np.array(keras.ops.convert_to_numpy(found))
 
     def frozen(model):
         before = momentum(model)
@@ -165,7 +168,9 @@ def check_changes_take_effect_in_fit_and_momentum_stays():
                  lambda model: optimizer(model, "sgd", 0.05, weight_decay=1e-4, verbose=False)):
         model = tiny()
         model.compile(make(model), LOSS)
-        watch = Watch({1: frozen, 2: lambda model: unfreeze(model, "stage1"), 3: lambda model: unfreeze(model, batch_norm=False)})
+        watch = Watch({
+            1: frozen, 2: lambda model: unfreeze(model, "stage1"), 3: lambda model: unfreeze(model, batch_norm=False),
+        })
         model.fit(IMAGES, LABELS, batch_size=16, epochs=4, verbose=0, callbacks=[watch])
         assert watch.changed == [
             {*stem, *stage1, *rest}, rest, {*stage1, *rest}, {"stem_conv", "stage1_conv", *rest},
@@ -227,8 +232,11 @@ def check_a_run_is_continued_with_what_was_unfrozen():
             super().__init__()
             self.at = at
 
-        def on_train_batch_end(self, batch, logs=None):
-            if (self.params["epochs"], batch) == (3, 0) and self.at == int(self.model.optimizer.iterations):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
+        def on_train_batch_begin(self, batch, logs=None):
+            if (self.epoch, batch) == self.at:
                 raise KeyboardInterrupt
 
     def go(folder, stop):
@@ -244,8 +252,10 @@ def check_a_run_is_continued_with_what_was_unfrozen():
                       metrics=["accuracy"])
         try:
             with Run(folder, model, save_every=0) as run:
-                model.fit(run.data(train), validation_data=validation, epochs=3, initial_epoch=run.initial_epoch, verbose=0,
-                          callbacks=run.callbacks(GradualUnfreezing(every=1), Stop(stop)), shuffle=False)
+                model.fit(
+                    run.data(train), validation_data=validation, epochs=3, initial_epoch=run.initial_epoch, verbose=0,
+                    callbacks=run.callbacks(GradualUnfreezing(every=1), Stop(stop)), shuffle=False,
+                )
         except SystemExit:
             return None
         return model
@@ -253,8 +263,8 @@ def check_a_run_is_continued_with_what_was_unfrozen():
     with tempfile.TemporaryDirectory() as folder:
         whole = go(f"{folder}/whole", None)
         assert whole.get_layer("stage1_conv").trainable
-        # In the last epoch, after its first batch: saved with all stages unfrozen, and before that with one.
-        assert go(f"{folder}/cut", 5) is None
+        # After the first batch of the last epoch, in which the last stage was unfrozen.
+        assert go(f"{folder}/cut", (2, 1)) is None
         continued = go(f"{folder}/cut", None)
         for one, other in zip(values(whole).values(), values(continued).values()):
             assert np.array_equal(one, other)
@@ -318,9 +328,12 @@ def check_features_that_are_kept_change_nothing():
         for cache in (None, False):
             model = tiny(dropout=dropout)
             model.compile("adam", LOSS, metrics=["accuracy"])
-            history = fine_tune(model, data, (IMAGES[:16], LABELS[:16]), epochs=(3, 1), cache=cache, batch_size=16, verbose=0,
-                                learning_rate=(0.05, 0.01))
-            assert history.epoch == [0, 1, 2, 3] and set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+            history = fine_tune(
+                model, data, (IMAGES[:16], LABELS[:16]), epochs=(3, 1), cache=cache, batch_size=16, verbose=0,
+                learning_rate=(0.05, 0.01),
+            )
+            assert history.epoch == [0, 1, 2, 3]
+            assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
             found.append((list(values(model).values()), history.history))
         (weights, figures), (weights_without, figures_without) = found
         for name in figures:
@@ -357,13 +370,23 @@ def test_the_features_of_an_image_are_computed_once(monkeypatch, capsys):
 
     seen = []
     compute = cached.Store.compute
-    monkeypatch.setattr(cached.Store, "compute", lambda store, images: seen.append(len(images)) or compute(store, images))
+
+    def count(store, images):
+        seen.append(len(images))
+        return compute(store, images)
+
+    monkeypatch.setattr(cached.Store, "compute", count)
     fine_tune(tiny(), Batches(), Batches(), epochs=(4, 0), verbose=2)
     assert sum(seen) == 48  # those of validation are the same images
     assert "Features of 48 images are computed once: 6 numbers each" in capsys.readouterr().out
 
 
-def test_data_that_are_augmented_get_features_each_time(capsys):
+@pytest.mark.parametrize("room", [1000, 50])
+def test_data_that_are_augmented_get_features_each_time(room, monkeypatch, capsys):
+    from kerazoo.train import cached
+
+    monkeypatch.setattr(cached, "LIMIT", room * 6 * 4)
+
     class Noisy(Batches):
         def __getitem__(self, place):
             images, labels = super().__getitem__(place)
