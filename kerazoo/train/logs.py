@@ -9,8 +9,6 @@ import time
 
 import keras
 
-from kerazoo.train.checkpoint import replace
-
 
 class LearningRateLog(keras.callbacks.Callback):
     """Adds the learning rate to the logs, which Keras leaves out under a schedule."""
@@ -34,7 +32,10 @@ class CSVLog(keras.callbacks.Callback):
         table.writeheader()
         table.writerows(self.rows)
         with self.guard("The log"):
-            replace(self.path, lambda file: file.write(text.getvalue().encode()))
+            # It can be made again from a checkpoint: no need to wait for the disk.
+            part = self.path.with_name(f".part.{self.path.name}")
+            part.write_text(text.getvalue(), newline="")
+            part.replace(self.path)
 
 
 class TensorBoardLog(keras.callbacks.Callback):
