@@ -1,170 +1,300 @@
-"""What `model.fit` and a `Run` cost: beside a hand-written compiled loop that takes the same steps.
+"""What `model.fit` and a `Run` cost, beside loops written by hand that take the same steps.
 
-    python benchmarks/fit.py [--backend jax] [--rounds 3] [--small]
+    python benchmarks/fit.py [--rounds 7] [--epochs 3] [--small] [--markdown FILE]
 
-LeNet-5 and ResNet-20 on the embedded digits, batches of 32 and 256, loss and accuracy kept in all: `fit` with a `Run`
-(logs, best weights, checkpoints), plain `fit`, `fit` with several steps an execution, and a loop over the same data set
-with the model's own step, compiled. Rounds are interleaved; seconds an epoch are medians, the first epoch of each round left
-out. Ratios are time over that of plain `fit`: below 1, faster.
+LeNet-5 and ResNet-20 on the digits that come with kerazoo (decoded, in memory), batches of 32 and 256, SGD with momentum;
+loss and accuracy are kept in all. The contestants, on TensorFlow and on JAX, each backend in a process of its own:
+
+    fit                 `model.fit` as it comes, on `kerazoo.data.load`'s batches
+    fit with a Run      the same with `kerazoo.train.Run`: its logs, progress, best weights, checkpoints
+    fit, N steps        `compile(steps_per_execution=N)`
+    fit, XLA            `compile(jit_compile=True)`; on JAX it is that anyway
+    loop                by hand, one compiled call a batch, on the same batches: Keras's guide to loops from scratch
+    loop, XLA           the same by `tf.function(jit_compile=True)`
+    device              by hand, one compiled call an epoch on images that lie in its memory in their order: `tf.function`
+                        with a loop inside, `jax.lax.scan`; there is no input to wait for, so it bounds what can be won
+
+In each round every contestant trains some epochs, one of them not counted, in an order that turns around from round to
+round. Times are from the end of an epoch to the end of the next with all that lies between. What is printed is the median
+of the rounds' medians, and of the ratios within rounds: times over those of the loop (for `Run`: over `fit`), so that
+1.05 is five percent slower. Milliseconds a step beside it say what such percents are made of. On a machine that others use,
+only ratios mean something, and not much; they are in brackets from the lowest to the highest round.
 """
 import argparse
+import contextlib
+import importlib.metadata
+import json
 import os
+import pathlib
 import platform
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 
 MODELS = {"lenet5": {}, "resnet20": {"preprocessing": "unit"}}
+BATCHES = (32, 256)
+STEPS = (4, 32)
+BACKENDS = ("tensorflow", "jax")
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backend", default="tensorflow", choices=("tensorflow", "jax"))
-    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--epochs", type=int, default=4, help="of a round, the first one not counted (default: 4)")
-    parser.add_argument("--steps", type=int, default=16, help="of an execution, where several are (default: 16)")
-    parser.add_argument("--small", action="store_true", help="a tenth of the images, to try the script")
+    parser.add_argument("--backend", choices=BACKENDS, help="that one alone, in this process")
+    parser.add_argument("--rounds", type=int, default=7, help="(default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="counted epochs of a round (default: %(default)s)")
+    parser.add_argument("--small", action="store_true", help="few images, to try the script")
+    parser.add_argument("--markdown", type=pathlib.Path, metavar="FILE", help="write the tables there as well")
     args = parser.parse_args(argv)
-    os.environ.update(KERAS_BACKEND=args.backend)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
+    if args.backend:
+        return measure_all(args)
+    load = os.getloadavg()[0]
+    command = [sys.executable, __file__, "--rounds", str(args.rounds), "--epochs", str(args.epochs)]
+    sections = [
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} CPU cores ({platform.machine()}), load before the start {load:.1f}; "
+        f"Python {platform.python_version()}, keras {version('keras')}, tensorflow {version('tensorflow')}, "
+        f"jax {version('jax')}; {args.rounds} rounds of {args.epochs} epochs"
+    ]
+    for backend in BACKENDS:
+        lines = subprocess.run(
+            [*command, "--backend", backend, *(["--small"] if args.small else [])],
+            check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "KERAS_BACKEND": backend},
+        ).stdout.splitlines()
+        sections += [table(backend, json.loads(line)) for line in lines if line.startswith("{")]
+        print("\n\n".join(sections[-4:]), flush=True)
+    if args.markdown:
+        args.markdown.write_text("\n\n".join(sections) + "\n")
+    return None
 
-    print(f"{time.strftime('%Y-%m-%d')}, {args.backend}, Keras {keras.__version__}, Python {platform.python_version()}, "
-          f"{os.cpu_count()} CPU cores, {args.rounds} rounds")
-    print(f"{'model':10}{'batch':>6}{'fit, s':>9}{'with Run':>10}{f'{args.steps} steps':>10}{'by hand':>9}")
-    for name, options in MODELS.items():
-        for batch in 32, 256:
-            limit = 1000 if args.small or name == "resnet20" else None
-            times = compare(name, options, batch, limit, args)
-            fit, others = times.pop("fit"), times.values()
-            print(f"{name:10}{batch:6}{fit:9.3f}" + "".join(
-                f"{time / fit:{width}.3f}" for time, width in zip(others, (10, 10, 9))
-            ), flush=True)
+
+def version(name):
+    return importlib.metadata.version(name)
 
 
-def compare(name, options, batch, limit, args):
-    """Median seconds of an epoch for each way."""
-    import keras
+def table(backend, found):
+    rows = [
+        f"## {found['model']}, batches of {found['batch']}, {backend}", "",
+        "|  | images/s | ms a step | time over the loop's | over fit's |", "| --- | --- | --- | --- | --- |",
+    ]
+    rounds = found["seconds"]
+    for way, times in rounds.items():
+        seconds = statistics.median(times)
+        cells = [f"{found['images'] / seconds:,.0f}", f"{1000 * seconds / found['steps']:.2f}"]
+        for other in ("loop", "fit"):
+            ratios = [one / two for one, two in zip(times, rounds[other])]
+            cells.append("" if way == other else (
+                f"{statistics.median(ratios):.3f} ({min(ratios):.2f} - {max(ratios):.2f})"
+            ))
+        rows.append(f"| {way} | {' | '.join(cells)} |")
+    return "\n".join(rows)
 
+
+def measure_all(args):
+    os.environ["KERAS_BACKEND"] = args.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    for name in MODELS:
+        for batch in BATCHES:
+            print(json.dumps(measure(name, batch, args)), flush=True)
+
+
+def measure(name, batch, args):
+    """{contestant: [seconds an epoch, the median of each round]}, and what an epoch is."""
     import kerazoo
 
+    limit = (320 if args.small else 960) if name == "resnet20" else 1600 if args.small else None
     data = kerazoo.data.load("mnist_sample", "train", batch_size=batch, limit=limit)
 
-    def build(steps=1):
+    def build(**options):
+        import keras
+
         keras.utils.set_random_seed(0)
-        model = kerazoo.create_model(name, classes=10, input_shape=data.image_shape, **options)
+        model = kerazoo.create_model(name, classes=10, input_shape=data.image_shape, **MODELS[name])
         model.compile(
             keras.optimizers.SGD(1e-3, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-            metrics=["accuracy"], steps_per_execution=steps,
+            metrics=["accuracy"], **options,
         )
         return model
 
-    ways = {
-        "fit": Fit(build(), data), "with Run": FitWithRun(build(), data), "steps": Fit(build(args.steps), data),
-        "by hand": ByHand(build(), data),
-    }
-    times = {way: [] for way in ways}
-    for _ in range(args.rounds):
-        for way, contestant in ways.items():
-            times[way] += contestant.epochs(args.epochs)[1:]
-    return {way: statistics.median(values) for way, values in times.items()}
+    ways = {"loop": Loop(build(), data), "fit": Fit(build(), data), "fit with a Run": FitWithRun(build(), data)}
+    ways.update((f"fit, {steps} steps", Fit(build(steps_per_execution=steps), data)) for steps in STEPS)
+    if args.backend == "tensorflow":
+        ways["loop, XLA"] = Loop(build(), data, jit_compile=True)
+        ways["fit, XLA"] = Fit(build(jit_compile=True), data)
+        ways["fit, XLA, 32 steps"] = Fit(build(jit_compile=True, steps_per_execution=32), data)
+    ways["device"] = Device(build(), data, batch)
+    seconds = {way: [] for way in ways}
+    for contestant in ways.values():
+        contestant.epochs(1)  # tracing and compiling
+    for turn in range(args.rounds):
+        for way in sorted(ways, reverse=turn % 2 == 1):
+            seconds[way].append(statistics.median(ways[way].epochs(args.epochs + 1)[1:]))
+    return {"model": name, "batch": batch, "images": data.num_examples, "steps": len(data), "seconds": seconds}
 
 
 class Fit:
+    """`model.fit`."""
+
     def __init__(self, model, data):
         self.model, self.data = model, data
 
     def epochs(self, count):
-        clock = Clock()
+        """Seconds of each of so many epochs."""
+        import keras
+
+        ends = [time.perf_counter()]
+        # First in the list: what other callbacks do at the end of an epoch falls into the next.
+        clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: ends.append(time.perf_counter()))
         self.fit(count, clock)
-        return clock.times
+        return [after - before for before, after in zip(ends, ends[1:])]
 
     def fit(self, count, clock):
-        self.model.fit(self.data, epochs=count, verbose=0, shuffle=False, callbacks=[clock.callback()])
+        self.model.fit(self.data, epochs=count, verbose=0, shuffle=False, callbacks=[clock])
 
 
 class FitWithRun(Fit):
     def fit(self, count, clock):
         from kerazoo.train import Run
 
-        with tempfile.TemporaryDirectory() as folder, Silence(), Run(folder, self.model, monitor="accuracy") as run:
-            self.model.fit(
-                run.data(self.data), epochs=count, verbose=0, shuffle=False, callbacks=[clock.callback(), *run.callbacks()]
-            )
+        with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            with Run(folder, self.model, monitor="accuracy") as run:
+                self.model.fit(
+                    run.data(self.data), epochs=count, verbose=0, shuffle=False, callbacks=[clock, *run.callbacks()]
+                )
 
 
-class ByHand(Fit):
-    """The model's own step, compiled, over the same data: what is left of `fit` without its loop and its callbacks."""
+class Loop:
+    """A loop by hand over the same batches."""
 
-    def epochs(self, count):
+    def __init__(self, model, data, jit_compile=None):
         import keras
 
+        self.model, self.data = model, data
+        model.optimizer.build(model.trainable_variables)
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf
 
-            step = getattr(self, "step", None) or tf.function(self.model.train_step, jit_compile=self.model.jit_compile)
-            self.step, times = step, []
-            for _ in range(count):
-                begun = time.perf_counter()
-                self.model.reset_metrics()
-                for batch in self.data:
-                    logs = step(batch)
-                float(logs["loss"])
-                times.append(time.perf_counter() - begun)
-            return times
-        import jax
+            self.totals = [tf.Variable(0.0), tf.Variable(0.0), tf.Variable(0.0)]
+            self.step = tf.function(self.tensorflow_step, jit_compile=jit_compile)
+            self.epoch = self.tensorflow_epoch
+        else:
+            import jax
 
-        model = self.model
-        if not hasattr(self, "step"):
-            model.optimizer.build(model.trainable_variables)
-            x, y = next(iter(self.data))
-            model.train_on_batch(x, y)  # the metrics make their variables
-            self.step = jax.jit(model.train_step, donate_argnums=0)
-            self.state = tuple(
-                [variable.value + 0 for variable in variables] for variables in (
-                    model.trainable_variables, model.non_trainable_variables, model.optimizer.variables,
-                    model.metrics_variables,
-                )
-            )
+            self.step = jax.jit(self.jax_step, donate_argnums=0)
+            # Copies: a step gives the memory of its state to the next.
+            self.state = [
+                [variable.value + 0 for variable in variables]
+                for variables in (model.trainable_variables, model.non_trainable_variables, model.optimizer.variables)
+            ]
+            self.epoch = self.jax_epoch
+
+    def epochs(self, count):
         times = []
         for _ in range(count):
             begun = time.perf_counter()
-            for batch in self.data:
-                logs, self.state = self.step(self.state, batch)
-            float(logs["loss"])
+            loss, _ = self.epoch()
+            assert loss == loss
             times.append(time.perf_counter() - begun)
         return times
 
+    def tensorflow_step(self, images, labels):
+        import tensorflow as tf
 
-class Clock:
-    """Seconds from the end of an epoch to the end of the next, everything in between."""
+        model = self.model
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = model.loss(labels, logits)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        count = tf.cast(tf.shape(images)[0], tf.float32)
+        right = tf.reduce_sum(tf.cast(tf.argmax(logits, -1) == labels, tf.float32))
+        for total, value in zip(self.totals, (loss * count, right, count)):
+            total.assign_add(value)
 
-    def __init__(self):
-        self.times = []
+    def tensorflow_epoch(self):
+        for total in self.totals:
+            total.assign(0.0)
+        for images, labels in self.data:
+            self.step(images, labels)
+        return self.tensorflow_figures()
 
-    def callback(self):
+    def tensorflow_figures(self):
+        loss, right, count = (float(total) for total in self.totals)
+        return loss / count, right / count
+
+    def jax_step(self, state, totals, images, labels):
+        import jax
+        import jax.numpy as jnp
+
+        model, (trainable, others, rule) = self.model, state
+
+        def loss_of(trainable, others):
+            logits, others = model.stateless_call(trainable, others, images, training=True)
+            return model.loss(labels, logits), (logits, others)
+
+        (loss, (logits, others)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trainable, others)
+        trainable, rule = model.optimizer.stateless_apply(rule, gradients, trainable)
+        right = jnp.sum(jnp.argmax(logits, -1) == labels)
+        totals = totals + jnp.stack([loss * len(images), right.astype("float32"), jnp.float32(len(images))])
+        return [trainable, others, rule], totals
+
+    def jax_epoch(self):
+        import numpy as np
+
+        totals = np.zeros(3, "float32")
+        for images, labels in self.data:
+            self.state, totals = self.step(self.state, totals, images, labels)
+        loss, right, count = np.asarray(totals)
+        return loss / count, right / count
+
+
+class Device(Loop):
+    """An epoch is one call on images that lie on the device, in their order; whole batches, and time as if for all images."""
+
+    def __init__(self, model, data, batch):
         import keras
 
-        # First in the list, so that what the others do at the end of an epoch falls into the next.
-        last = [time.perf_counter()]
+        import kerazoo
 
-        def end(epoch, logs):
-            now = time.perf_counter()
-            self.times.append(now - last[0])
-            last[0] = now
+        super().__init__(model, data)
+        images, labels = kerazoo.data.arrays(data)
+        count = len(images) // batch
+        self.share = count * batch / len(images)
+        batches = [keras.ops.convert_to_tensor(one[: count * batch].reshape(count, batch, *one.shape[1:]))
+                   for one in (images, labels)]
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
 
-        return keras.callbacks.LambdaCallback(on_epoch_end=end)
+            def steps():
+                for index in tf.range(count):
+                    self.tensorflow_step(batches[0][index], batches[1][index])
 
+            compiled = tf.function(steps)
 
-class Silence:
-    def __enter__(self):
-        import contextlib
+            def epoch():
+                for total in self.totals:
+                    total.assign(0.0)
+                compiled()
+                return self.tensorflow_figures()
+        else:
+            import jax
+            import numpy as np
 
-        self.redirect = contextlib.redirect_stdout(open(os.devnull, "w"))
-        self.redirect.__enter__()
+            def steps(state, images, labels):
+                carry = state, np.zeros(3, "float32")
+                return jax.lax.scan(lambda carry, batch: (self.jax_step(*carry, *batch), None), carry, (images, labels))[0]
 
-    def __exit__(self, *error):
-        self.redirect.__exit__(*error)
+            compiled = jax.jit(steps, donate_argnums=0)
+
+            def epoch():
+                self.state, totals = compiled(self.state, *batches)
+                loss, right, count = np.asarray(totals)
+                return loss / count, right / count
+
+        self.epoch = epoch
+
+    def epochs(self, count):
+        return [seconds / self.share for seconds in super().epochs(count)]
 
 
 if __name__ == "__main__":

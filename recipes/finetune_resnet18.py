@@ -6,6 +6,13 @@
 
 The head is trained first, on features that are computed once; then all, the head at 10 times the rate of the rest, along a
 cosine. Crop, flip and normalization are inside the model, and only the last is in the SavedModel that comes out.
+
+Measured once, seed 0: five classes of CIFAR-10 as 2,000 training images, 2,000 test images, `--image-size 112 --epochs 8`,
+each 5 minutes of CPU time (half of that on 2 free cores), the rates that were tried for both:
+
+    ImageNet's weights, the head alone    83.40 %
+    ImageNet's weights                    92.35 % (--rate 0.001), 89.75 % (0.005)
+    from scratch                          61.40 % (--rate 0.005), 58.55 % (0.02)
 """
 import json
 import pathlib
@@ -76,7 +83,7 @@ if __name__ == "__main__":
             "--weights": dict(default="imagenet", help="imagenet, imagenet/TAG, the path of a file, or none"),
             "--image-size": dict(type=positive, default=224, help="side in pixels"),
             "--head-epochs": dict(type=whole, default=10, help="of the head alone, 0 for none"),
-            "--rate": dict(type=float, default=0.005, help="highest learning rate of all but the head"),
+            "--rate": dict(type=float, default=0.001, help="highest learning rate of all but the head"),
         },
         smoke=dict(dataset="mnist_sample", weights="none", image_size=32, head_epochs=2, epochs=1, limit=300),
         dataset="folder:photos", model="resnet18", epochs=10, batch_size=32, output="runs/finetune_resnet18",

@@ -1,4 +1,5 @@
 """The same script on one device, on several, on several hosts."""
+import functools
 import gc
 import inspect
 import os
@@ -101,7 +102,9 @@ def read_hosts(hosts):
     for host in listed:
         name, _, port = host.rpartition(":")
         if not name or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise ValueError(f'hosts must be like "first:1234,second:1234", name and port of each, or "auto"; got {host!r}.')
+            raise ValueError(
+                f'hosts must be like "first:1234,second:1234", name and port of each, or "auto"; got {host!r}.'
+            )
     if twice := [host for host in listed if listed.count(host) > 1]:
         raise ValueError(f"hosts names {twice[0]!r} twice; processes on one machine need different ports.")
     return listed if len(listed) > 1 else None
@@ -202,12 +205,12 @@ def place_by_ourselves():
     """Replace the two functions by which Keras places arrays on several devices; it has no public place for this.
 
     *Batches.* Keras shards every batch over all devices, and fails where that leaves a rest. Such a batch, such as the
-    last one of an epoch, goes to all devices whole: each computes the same, nothing is left out and nothing counted twice.
+    last one of an epoch, goes to all devices whole: each computes the same, nothing is left out or counted twice.
     With several processes, Keras takes what each of them yields for its own share; there, a batch that all of them have
     whole is recognized by an attribute `every_process`, which `kerazoo.data.load` gives to it.
 
-    *Variables.* With several processes, JAX compares each value that is put into a variable among all of them. A process
-    that sets or makes one by itself, as the first does when it saves a model, would wait forever.
+    *Variables.* With several processes, JAX compares each value that is put into a variable among all of them. One that
+    sets or makes a variable by itself, as the first does when it saves a model, would wait forever.
     """
     import jax
     from keras.src.backend.jax import distribution_lib
@@ -280,8 +283,8 @@ def meet(hosts, index, timeout):
     if thread.is_alive():
         whom = "the other hosts" if hosts == "auto" else shown(hosts)
         raise TimeoutError(
-            f"Waited {timeout} seconds for {whom}, in vain. Start the same command on each host, each with its own host "
-            f"index; the first must be reachable from all{'' if hosts == 'auto' else f' at {hosts[0]}'}."
+            f"Waited {timeout} seconds for {whom}, in vain. Start the same command on each host, each with its own "
+            f"host index; the first must be reachable from all{'' if hosts == 'auto' else f' at {hosts[0]}'}."
         )
     if result:
         raise too_late_or_nowhere(result[0], hosts)
@@ -328,8 +331,8 @@ def own_index(hosts):
 def end_together():
     """Let an error on one host end its process at once, and with it the others, with a sentence.
 
-    On its way out, JAX waits for the other hosts, while they wait for this one in the middle of a step. And an error about
-    a broken connection does not say that the cause is to be looked for elsewhere.
+    On its way out, JAX waits for the other hosts, while they wait for this one in the middle of a step. And an error
+    about a broken connection does not say that the cause is to be looked for elsewhere.
     """
     before = sys.excepthook
 
@@ -349,8 +352,8 @@ def lost_host(error):
     """A sentence if an error is that of a broken connection to another host, otherwise None."""
     sign = re.search(r"(Gloo|NCCL|[Cc]oordination service|heartbeat)[^\n]{0,160}", str(error))
     return sign and (
-        f"The connection to another host broke ({sign[0]}). Its process ended or cannot be reached; the cause stands in its "
-        "own output. Start the same command on all hosts again, and the run goes on from its last checkpoint."
+        f"The connection to another host broke ({sign[0]}). Its process ended or cannot be reached; the cause stands "
+        "in its own output. Start the same command on all hosts again, and the run goes on from its last checkpoint."
     )
 
 
@@ -369,7 +372,7 @@ def agree_on_a_seed():
 
 
 def is_chief():
-    """Whether this process is the one that writes files: always, unless JAX runs on several hosts and it is not the first.
+    """Whether this process is the one that writes files: of several hosts, the first.
 
     Returns:
         A bool.
@@ -386,7 +389,7 @@ def is_chief():
 
 
 def several_hosts():
-    """Whether JAX runs in several processes. The question does not start JAX, which must not be done before they meet."""
+    """Whether JAX runs in several processes. Asking does not start JAX, which must not be done before they meet."""
     if keras.backend.backend() != "jax":
         return False
     import jax
@@ -409,7 +412,7 @@ def prepare(model):
     """
     synchronize_batch_norm(model)
     if replicas() > 1:
-        for layer in layers_of(model):
+        for layer in model._flatten_layers():
             draw_per_replica(layer)
         if model.compiled and model.jit_compile:
             model.jit_compile = False
@@ -427,14 +430,6 @@ def replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def layers_of(model):
-    """All layers, those of nested models and wrappers too."""
-    for layer in model.layers:
-        yield layer
-        if hasattr(layer, "layers"):
-            yield from layers_of(layer)
-
-
 def synchronize_batch_norm(model):
     """Let every batch norm take its statistics over the whole batch where TensorFlow mirrors the model on devices.
 
@@ -445,7 +440,8 @@ def synchronize_batch_norm(model):
         model: a `keras.Model`.
     """
     wanted, changed = replicas() > 1, False
-    for layer in layers_of(model):
+    # The public list leaves out layers inside of layers.
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized != wanted:
             layer.synchronized, changed = wanted, True
     if changed:
@@ -481,11 +477,11 @@ def gather_predictions(model):
     from jax.experimental import multihost_utils
 
     model.make_predict_function(force=True)
-    own = model.predict_function
+    own, gather = model.predict_function, functools.partial(multihost_utils.process_allgather, tiled=True)
 
     def gathered(state, iterator):
         outputs, state = own(state, iterator)
-        return keras.tree.map_structure(lambda part: multihost_utils.process_allgather(part, tiled=True), outputs), state
+        return keras.tree.map_structure(gather, outputs), state
 
     model.predict_function = gathered
 

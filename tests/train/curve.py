@@ -1,9 +1,9 @@
 """Trains a small network where it is told to, and writes what came of it: python curve.py FOLDER NAME JSON.
 
-JSON: {"place": [devices, hosts, host_index], "continue": [NAME, ...], "lose": whether to lose host 1 in the end}. Results
-go to FOLDER/NAME.npz, checkpoints of the middle of the second epoch to FOLDER/NAME. "continue" names such checkpoints from
-elsewhere, which it goes on from. With {"place": ..., "steps": 100, "rate": ..., "floatx": ...}, it is that many steps of
-ResNet-20. Imported, `train` does the former in this process.
+JSON: {"place": [devices, hosts, host_index], "continue": [NAME, ...], "lose": whether to lose host 1 in the end}.
+Results go to FOLDER/NAME.npz, checkpoints of the middle of the second epoch to FOLDER/NAME. "continue" names such
+checkpoints from elsewhere, which it goes on from. With {"place": ..., "steps": 100, "rate": ..., "floatx": ...}, it is
+that many steps of ResNet-20. Imported, `train` does the former in this process.
 """
 import json
 import os
@@ -69,7 +69,7 @@ def fit(folder, model, sets, copy=None):
 
 
 def train(folder, name, others=(), whole=True):
-    """Train from the start, unless not `whole`, and from the middle of others; everything in one dictionary of arrays."""
+    """Train from the start, unless not `whole`, and from the middle of others: a dictionary of arrays."""
     folder = pathlib.Path(folder)
     keras.utils.set_random_seed(0)
     # The last batch has 12 images: eight devices cannot share them.
@@ -111,7 +111,8 @@ def long_curve(folder, placement, steps, rate, floatx):
     labels = rng.integers(0, 10, (steps, 32))
     patterns, noise = rng.uniform(0, 127, (10, 16, 16, 3)), rng.uniform(0, 127, (steps, 32, 16, 16, 3))
     own = slice(placement.index * 32 // placement.hosts, (placement.index + 1) * 32 // placement.hosts)
-    batches = [((patterns[labels[step]] + noise[step]).astype("uint8")[own], labels[step][own]) for step in range(steps)]
+    images = (patterns[labels] + noise).astype("uint8")
+    batches = [(images[step][own], labels[step][own]) for step in range(steps)]
     # Epochs of one batch, so that each loss is that of one.
     data = Listed(batches)
     if keras.backend.backend() == "tensorflow":
