@@ -352,7 +352,7 @@ SLOW_ON_JAX = "dtype_and_shape or functional_model"  # compiles each layer for e
 
 @tensorflow_only
 @pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_on_jax_and_pytorch(backend, thorough):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

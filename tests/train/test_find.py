@@ -58,6 +58,7 @@ def test_on_tensorflow():
     check_it_finds_a_rate_that_trains_and_leaves_no_trace()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_on_other_backends(backend, run_python):
     if backend == "torch":

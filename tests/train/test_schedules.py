@@ -176,7 +176,7 @@ print(*eager)
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends_compile_it(run_python, tmp_path, backend):
     pytest.importorskip(backend)
     shown = run_python(CODE, tmp_path / "model.keras", backend=backend).stdout

@@ -354,6 +354,7 @@ def test_on_tensorflow(check):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_on_other_backends(backend, run_python):
     if backend == "torch":
