@@ -27,7 +27,7 @@ from kerazoo.data import check_pixels, load, read_image
         ({"augmentation": "flip"}, "augmentation must be a layer of kerazoo.augment.*'flip' of type str"),
         ({"augmentation": keras.layers.RandomFlip}, "augmentation must be a layer.*RandomFlip"),
         ({"augmentation": keras.layers.RandomFlip()}, r"\(RandomFlip\) takes no seed.*put this one into the model"),
-        ({"augmentation": MixUp()}, "mix_up: received labels of dtype int64.*classes=.*one-hot"),
+        ({"augmentation": MixUp()}, r"mix_up\w*: received labels of dtype int64.*classes=.*one-hot"),
         ({"augmentation": RandomCrop(40)}, "random_crop.*40"),
         ({"corrupt_limit": 2}, "corrupt_limit must be a share.*2"),
         ({"seed": -1}, "seed must be an integer.*-1"),
