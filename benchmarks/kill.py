@@ -22,7 +22,7 @@ import tempfile
 import time
 
 EPOCHS = 3
-COUNTED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter", "batches")
+COUNTED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter", "updates")
 
 
 def train(folder):
@@ -87,7 +87,7 @@ def finish(folder):
 
 
 def kill_and_finish(folder, kills, seconds, chance):
-    """Kill the training that often, then let it end; returns its digests, how many kills met it alive, and in a write."""
+    """Kill the training that often, then let it end; returns digests, how many kills met it alive, and in a write."""
     alive = writing = 0
     for _ in range(kills):
         process = start(folder)
@@ -129,7 +129,7 @@ def main(argv=None):
         seconds, again = finish(straight[1])
         if again != expected:
             sys.exit("Two runs that were never cut differ: nothing to compare with.")
-        print(f"{args.backend}: a run never cut takes {first:.1f} s, with everything compiled {seconds:.1f} s", flush=True)
+        print(f"{args.backend}: a run never cut takes {first:.1f} s, all compiled {seconds:.1f} s", flush=True)
         for number in range(args.runs):
             folder = work / str(number)
             folder.mkdir()

@@ -42,7 +42,7 @@ def raised_by_kerazoo(trace):
 
 
 def raised_inside_tensorflow(error):
-    """The sentence of an error of kerazoo's that tf.data ran into, which TensorFlow puts, as text, into one of its own."""
+    """The sentence of an error of kerazoo's that tf.data ran into, which TensorFlow puts as text into its own."""
     frames = list(re.finditer(r'File "(.+)", line \d+, in .*\n +(.*)\n', str(error)))
     if not frames or PACKAGE not in pathlib.Path(frames[-1][1]).parents or not frames[-1][2].startswith("raise"):
         return ""

@@ -30,6 +30,7 @@ def fit(args, seed, train, validation):
         optimizer(model, "adamw", rate, weight_decay=1e-2, verbose=False),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
+        steps_per_execution=16,  # such short steps are worth no call of their own
     )
     with Run(pathlib.Path(args.output) / f"seed{seed}", model, {**vars(args), "seed": seed}) as run:
         model.fit(

@@ -1,14 +1,14 @@
 """ResNet-18 with ImageNet's weights on images of one's own: a folder with one sub-folder a class.
 
     python recipes/finetune_resnet18.py --dataset folder:photos
-    python recipes/finetune_resnet18.py --dataset folder:photos --weights resnet18.pth     # a file in place of a download
-    python recipes/finetune_resnet18.py --dataset folder:photos --weights none --head-epochs 0     # from scratch
+    python recipes/finetune_resnet18.py --dataset folder:photos --weights resnet18.pth     # a file, no download
+    python recipes/finetune_resnet18.py --dataset folder:photos --weights none --head-epochs 0   # from scratch
 
-The head is trained first, on features that are computed once; then all, the head at 10 times the rate of the rest, along a
-cosine. Crop, flip and normalization are inside the model, and only the last is in the SavedModel that comes out.
+The head is trained first, on features that are computed once; then all, the head at 10 times the rate of the rest,
+along a cosine. Crop, flip and normalization are inside the model, and only the last is in the SavedModel.
 
-Measured once, seed 0: five classes of CIFAR-10 as 2,000 training images, 2,000 test images, `--image-size 112 --epochs 8`,
-each 5 minutes of CPU time (half of that on 2 free cores), the rates that were tried for both:
+Measured once, seed 0: five classes of CIFAR-10 as 2,000 training images, 2,000 test images, `--image-size 112
+--epochs 8`, each 5 minutes of CPU time (half of that on 2 free cores), the rates that were tried for both:
 
     ImageNet's weights, the head alone    83.40 %
     ImageNet's weights                    92.35 % (--rate 0.001), 89.75 % (0.005)
@@ -43,7 +43,9 @@ def main(args):
 
     if args.head_epochs:
         # Seconds, without augmentation. A run that is continued does it again, and then goes on from its checkpoint.
-        fine_tune(model, train, validation, epochs=(args.head_epochs, 0), learning_rate=(1e-3, None), cache=True, verbose=2)
+        fine_tune(
+            model, train, validation, epochs=(args.head_epochs, 0), learning_rate=(1e-3, None), cache=True, verbose=2
+        )
         accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
         print(f"With the head alone: {100 * accuracy:.2f} % of {test.num_examples:,} test images")
     # So few images give no better statistics than ImageNet's.

@@ -50,6 +50,7 @@ def main(args):
             optimizer(model, "adamw", rate, weight_decay=1e-2, verbose=False),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
+            steps_per_execution=16,  # such short steps are worth no call of their own
         )
         print(f"{name}: {NETWORKS[name]}, {model.count_params():,} parameters")
         with Run(folder / name, model, vars(args)) as run:

@@ -4,7 +4,7 @@
 
 The network is ResNet-18 for 32x32 images, pre-activated, without the stem that ImageNet's has. Short training wants
 large steps: batches of 512, one cycle up to a rate of 0.4 (Smith and Topin 2018), Nesterov's momentum; and a long
-training's regularization: crop, flip, Cutout (DeVries and Taylor 2017: 96.01 ± 0.16 % in 200 epochs), label smoothing.
+training's regularization: crop, flip, Cutout (DeVries and Taylor 2017: 96.01 % in 200 epochs), label smoothing.
 1,000 of the training images are kept to watch, no choice is made by them: the weights tested are the last.
 `--mixed-precision float32` for devices without bfloat16.
 

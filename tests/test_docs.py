@@ -3,6 +3,7 @@ import pathlib
 import re
 import runpy
 
+import keras
 import pytest
 
 import kerazoo
@@ -51,3 +52,13 @@ def test_the_pictures_of_the_page_are_there_and_small():
     shown = {DOCS / path for path in re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)}
     assert shown == set((DOCS / "augmentation").iterdir())
     assert sum(path.stat().st_size for path in shown) < 600_000
+
+
+def test_the_training_that_the_readme_shows_learns(tmp_path, monkeypatch):
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"## Training\n\n```python\n(.*?)```", text, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    keras.utils.set_random_seed(0)
+    exec(compile(shown.replace('"epochs": 10', '"epochs": 2'), "README.md", "exec"), names)
+    assert names["run"].log()["val_accuracy"][-1] > 0.9

@@ -25,6 +25,9 @@ class Batches(keras.utils.PyDataset):
 
     Give it to `fit`, `evaluate` or `predict`, or iterate over it; both read ahead. (Keras's order of asking does not
     matter, so that `shuffle=True` changes nothing.) By index, `batches[3]` is batch 3 of the epoch that comes next.
+
+    Keras tells where an epoch begins and ends, but not of which of its loops. A callback that evaluates in the middle
+    of `fit` on the very set that is trained on would end that epoch: give it a set of its own, `train.start(0, 0)`.
     """
 
     def __init__(self, job, epochs):

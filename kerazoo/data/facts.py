@@ -12,6 +12,7 @@ import numpy as np
 
 from kerazoo.data import parts
 from kerazoo.data.images import fit_picture, pixels_of
+from kerazoo.data.progress import progress
 from kerazoo.data.reading import reading
 
 GRAY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes
@@ -75,11 +76,9 @@ def probe(path, pixels=None):
 
 def each_with_bar(function, items):
     """What the function makes of each item, in order; with a bar if it takes long."""
-    from tqdm import tqdm
-
-    with tqdm(total=len(items), desc="Checking images", unit="file", delay=2, leave=False) as bar:
+    with progress("Checking images", len(items), "file") as done:
         for result in reading.pool.imap(function, items, chunksize=16):
-            bar.update()
+            done()
             yield result
 
 

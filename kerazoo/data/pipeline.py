@@ -1,4 +1,5 @@
 """From a source to batches: what `load` is asked for, and what it answers with."""
+import dataclasses
 import functools
 import warnings
 
@@ -204,6 +205,9 @@ def load(
                 "num_examples": len(job.part), "name": name, "split": part_split, "skipped": job.skipped,
             }
             dataset = open_job(job, facts, Epochs())
+            if hosts > 1 and shard is None and part_split != "train":
+                whole = dataclasses.replace(job, plan=Plan(len(job.part), batch_size))
+                dataset.of_all_hosts = functools.partial(open_job, whole, facts, Epochs())
         results.append(dataset)
     return tuple(results) if split is None else results[0]
 
@@ -324,6 +328,8 @@ def first_images(job, count):
 def arrays(dataset):
     """All of a data set as two arrays: one iteration, which of training data is an epoch.
 
+    On several hosts, validation and test data come whole on each, as `model.predict` returns its predictions there.
+
     Args:
         dataset: from `load`, or any iterable of (images, labels) batches.
 
@@ -336,7 +342,8 @@ def arrays(dataset):
     Example:
         >>> images, labels = kerazoo.data.arrays(test)
     """
-    batches = [tuple(np.asarray(each) for each in batch) for batch in dataset]
+    whole = getattr(dataset, "of_all_hosts", None)
+    batches = [tuple(np.asarray(each) for each in batch) for batch in (whole() if whole else dataset)]
     if not batches or len(batches[0]) != 2:
         raise ValueError("Wanted batches of (images, labels); got " + ("none." if not batches else "something else."))
     images, labels = (np.concatenate(each) for each in zip(*batches))

@@ -14,6 +14,7 @@ import numpy as np
 from kerazoo.data import parts
 from kerazoo.data.checks import first_line, some
 from kerazoo.data.images import fit_array, read_image
+from kerazoo.data.progress import progress
 
 
 class Reading:
@@ -173,8 +174,6 @@ def into_memory(part, shape, name):
     in_memory = isinstance(part, parts.Images)
     if in_memory and part.pixels.shape[1:] == tuple(shape):
         return part
-    from tqdm import tqdm
-
     *size, channels = shape
     images = np.empty((len(part), *shape), "uint8")
 
@@ -185,7 +184,7 @@ def into_memory(part, shape, name):
         else:
             images[at] = read_image(part.paths[row], channels, size)
 
-    with tqdm(total=len(part), desc=f"Reading {name}", unit="image", delay=2, leave=False) as bar:
+    with progress(f"Reading {name}", len(part), "image") as done:
         for _ in reading.pool.imap_unordered(read, range(len(part)), chunksize=16):
-            bar.update()
+            done()
     return parts.Images(images, part.labels[part.rows], np.arange(len(part)), part.skipped)

@@ -14,6 +14,7 @@ from kerazoo.data import parts
 from kerazoo.data.checks import first_line, some
 from kerazoo.data.images import fit_tensor
 from kerazoo.data.parts import MIXED_SIZE, SPLITS, Images, Source, Stream, rows_of
+from kerazoo.data.progress import progress
 from kerazoo.data.tensors import import_tensorflow
 
 OFFLINE = 'or use "mnist_sample", which comes with kerazoo and needs no network'
@@ -192,7 +193,6 @@ def read_split(builder, name, split, shape):
     """(pixels, labels) of a stored split, in memory; images of differing size are brought to `shape`."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
-    from tqdm import tqdm
 
     count = builder.info.splits[split].num_examples
     pixels, labels = np.empty((count, *shape), "uint8"), np.empty(count, "int64")
@@ -200,12 +200,12 @@ def read_split(builder, name, split, shape):
     records = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, read_config=once)
     records = records.map(lambda image, label: (fit_tensor(image, shape), label), num_parallel_calls=tf.data.AUTOTUNE)
     place = 0
-    with tqdm(total=count, desc=f"Reading {name} {split}", unit="image", delay=2, leave=False) as bar:
+    with progress(f"Reading {name} {split}", count, "image") as done:
         for some_pixels, some_labels in records.batch(256).prefetch(2).as_numpy_iterator():
             here = slice(place, place + len(some_labels))
             pixels[here], labels[here] = some_pixels, some_labels
             place += len(some_labels)
-            bar.update(len(some_labels))
+            done(len(some_labels))
     return pixels, labels
 
 

@@ -1,8 +1,11 @@
 """Averaged weights (EMA) in place of the last ones: for validation, for the best checkpoint, and at the end."""
+import math
+
 import keras
 import numpy as np
 
 from kerazoo.train import state
+from kerazoo.train.graph import layers_of
 
 EVERY = 10  # batches between two looks at the statistics of batch norms, which themselves average over some 100
 
@@ -22,20 +25,20 @@ class AveragedWeights(keras.callbacks.Callback):
     """Validates with averaged weights, and averages the statistics of batch norms, which no optimizer sees.
 
     The optimizer averages the weights in each update (`ema_momentum`); the statistics are averaged every ten batches or
-    so, with that to the power of the updates in between. At the end of training Keras puts the averages in the place of
-    the weights; this puts the averaged statistics beside them.
+    so, with the product of that over the updates in between. At the end of training Keras puts the averages in the
+    place of the weights; this puts the averaged statistics beside them.
     """
 
     def __init__(self):
         super().__init__()
         self.statistics, self.averages = [], []
-        self.batches, self.since, self.last = 0, 0, -1
+        self.since, self.last, self.updates = 0, -1, None  # batches since the last look; updates until then
 
     def set_model(self, model):
         super().set_model(model)
+        norms = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)]
         self.statistics = [
-            variable for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)
-            for variable in (layer.moving_mean, layer.moving_variance)
+            variable for layer in dict.fromkeys(norms) for variable in (layer.moving_mean, layer.moving_variance)
         ]
 
     def on_train_begin(self, logs=None):
@@ -48,27 +51,22 @@ class AveragedWeights(keras.callbacks.Callback):
         # With several steps an execution, Keras calls once for them all.
         self.since += batch - self.last
         self.last = batch
-        if self.statistics and (self.since >= EVERY or not self.batches):
-            # As Keras does with the weights: the first step is copied.
-            self.look(self.momentum ** (self.since / self.accumulate) if self.batches else 0.0)
-            self.batches, self.since = self.batches + self.since, 0
+        if self.statistics and (self.since >= EVERY or self.updates is None):
+            self.since = 0
+            self.look()
 
-    def look(self, share):
+    def look(self):
         state.sync(self.model)
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        before, self.updates = self.updates, int(optimizer.iterations)
+        if before is None:
+            share = 0.0  # as Keras does with the weights: the first step is copied
+        elif hasattr(optimizer, "ema_momentum_at"):
+            share = math.prod(map(optimizer.ema_momentum_at, range(before, self.updates)))
+        else:  # Keras's own optimizers count batches
+            share = optimizer.ema_momentum ** ((self.updates - before) / (optimizer.gradient_accumulation_steps or 1))
         for average, variable in zip(self.averages, self.statistics):
             average += np.float32(1 - share) * (keras.ops.convert_to_numpy(variable) - average)
-
-    @property
-    def momentum(self):
-        return self.inner.ema_momentum
-
-    @property
-    def accumulate(self):
-        return self.inner.gradient_accumulation_steps or 1
-
-    @property
-    def inner(self):
-        return getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
 
     def swap(self):
         """Exchange the model's weights and statistics with the averaged ones, to the bit."""
@@ -92,8 +90,8 @@ class AveragedWeights(keras.callbacks.Callback):
             variable.assign(average)
 
     def get_state(self):
-        return {"averages": self.averages, "batches": self.batches, "since": self.since}
+        return {"averages": self.averages, "since": self.since, "updates": self.updates}
 
     def set_state(self, saved):
         self.averages = [np.array(average) for average in saved["averages"]]
-        self.batches, self.since = saved["batches"], saved["since"]
+        self.since, self.updates = saved["since"], saved["updates"]

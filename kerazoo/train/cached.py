@@ -35,7 +35,9 @@ def features(model, order, data, validation_data, batch_size, *, strict, say):
         say(f"Features are not kept: {error}.")
         return None
     size = f"{store.width:,} numbers each, {store.count * store.width * 4 / 1e6:,.0f} MB"
-    say(f"Features of {store.count:,} images are computed once: {size}.")
+    # Copies of an image have one row.
+    copies = f", {store.count:,} of them different," if store.count < store.seen else ""
+    say(f"Features of {store.seen:,} images{copies} are computed once: {size}.")
     return Tail([step.operation for step in rest], name=f"{model.name}_head"), *made
 
 
@@ -125,7 +127,7 @@ class Store:
 
     def __init__(self, extractor, batch_size):
         self.extractor, self.batch_size = extractor, batch_size
-        self.rows, self.count = {}, 0
+        self.rows, self.count, self.seen = {}, 0, 0
         self.width = int(np.prod(extractor.outputs[0].shape[1:]))
 
     def make_room(self, count):
@@ -142,25 +144,30 @@ class Store:
     def arrays(self, data):
         images, *others = data
         self.make_room(len(images))
+        self.seen += len(images)
         images = np.asarray(images)
         places = range(0, len(images), self.batch_size)
         return (np.concatenate([self.compute(images[i : i + self.batch_size]) for i in places]), *others)
 
     def look_up(self, images, keep=True):
-        """The features of a batch, computed where they are not known; and how many were not."""
+        """The features of a batch, computed where they are not known; and the keys of those, once an image."""
         if not isinstance(images, np.ndarray):
             raise NotKept(f"the data give a {type(images).__name__} for an image batch")
         images = np.ascontiguousarray(images)
         keys = [hashlib.blake2b(image.data, digest_size=16).digest() for image in images]
         missing = [place for place, key in enumerate(keys) if key not in self.rows]
         if not missing:
-            return [self.rows[key] for key in keys], 0
+            return [self.rows[key] for key in keys], []
         values = self.compute(images)
         if keep:
             self.make_room(len({keys[place] for place in missing}))
             self.rows.update((keys[place], values[place]) for place in missing)
         # Those that are known already stay as they were: an image has one value through the training.
-        return [self.rows.get(key, value) for key, value in zip(keys, values)], len(missing)
+        return [self.rows.get(key, value) for key, value in zip(keys, values)], [keys[place] for place in missing]
+
+    def forget(self, keys):
+        for key in keys:
+            self.count -= self.rows.pop(key, None) is not None
 
 
 class Features(keras.utils.PyDataset):
@@ -169,6 +176,7 @@ class Features(keras.utils.PyDataset):
     def __init__(self, store, data):
         super().__init__()
         self.store, self.data, self.keep, self.told = store, data, True, False
+        self.own = []  # keys of what it has put into the store
         self.epoch, self.batches = 0, []
         self.collect()
 
@@ -196,13 +204,22 @@ class Features(keras.utils.PyDataset):
             except NotKept:
                 if first:
                     raise
-                self.keep = False
+                self.give_up()
                 values, missing = self.store.look_up(images, False)
             self.batches.append((values, *others))
-            new, count = new + missing, count + len(values)
+            self.own += missing if self.keep else []
+            new, count = new + len(missing), count + len(values)
+        self.store.seen += count if first else 0
         if not first and new > count / 2 and not self.told:
-            self.keep, self.told = False, True
+            self.give_up()
+            self.told = True
             print("The data give other images each epoch: their features are computed each time.", flush=True)
+
+    def give_up(self):
+        """Keep no more features than those of the epoch's batches."""
+        self.keep = False
+        self.store.forget(self.own)
+        self.own = []
 
 
 def batches_of(data):

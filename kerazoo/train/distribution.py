@@ -12,6 +12,10 @@ import typing
 import keras
 import numpy as np
 
+from kerazoo.train.graph import layers_of
+
+HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[^\s:,\[\]]+):(\d{1,5})")
+
 
 class Placement(typing.NamedTuple):
     """Where a script runs.
@@ -100,8 +104,8 @@ def read_hosts(hosts):
     listed = hosts.split(",") if isinstance(hosts, str) else list(hosts)
     listed = [str(host).strip() for host in listed]
     for host in listed:
-        name, _, port = host.rpartition(":")
-        if not name or not port.isdecimal() or not 0 < int(port) < 65536:
+        found = HOST.fullmatch(host)
+        if not found or not 0 < int(found[2]) < 65536:
             raise ValueError(
                 f'hosts must be like "first:1234,second:1234", name and port of each, or "auto"; got {host!r}.'
             )
@@ -140,12 +144,13 @@ def listed(names):
     return ", ".join(names) if len(names) <= 8 else f"{names[0]}, ..., {names[-1]}"
 
 
-def announce(placement, there):
-    """One line about where the script runs."""
+def announce(placement, there, here=None):
+    """One line about where the script runs, on several hosts with the names of the devices of this one."""
     names = placement.devices
     line = f"{len(names)} device{'s' * (len(names) > 1)}: {listed(names)}"
     if placement.hosts > 1:
-        line = f"Host {placement.index} of 0 to {placement.hosts - 1}; together {line}"
+        line = (f"Host {placement.index} of {placement.hosts}; {len(names)} devices together, "
+                f"{len(here)} here: {listed(here)}")
     elif there > len(names):
         line += f" (of {there})"
     print(line, flush=True)
@@ -186,11 +191,12 @@ def on_jax(wanted):
     import jax
 
     processes = jax.process_count()
-    chosen = []
+    shares = []
     for process in range(processes):
         own = sorted((device for device in jax.devices() if device.process_index == process), key=lambda d: d.id)
         there = [f"{device.platform}:{device.id}" for device in own]
-        chosen += choose("all" if wanted is None and processes > 1 else wanted, there, "JAX")
+        shares.append(choose("all" if wanted is None and processes > 1 else wanted, there, "JAX"))
+    chosen = [name for share in shares for name in share]
     distribution = None
     if len(chosen) > 1:
         check_no_model()
@@ -198,7 +204,8 @@ def on_jax(wanted):
         # Data sets deal out their own shares; Keras's way reads all images on every host.
         distribution = keras.distribution.DataParallel(devices=chosen, auto_shard_dataset=False)
     keras.distribution.set_distribution(distribution)
-    return announce(Placement(tuple(chosen), processes, jax.process_index()), len(jax.devices()))
+    index = jax.process_index()
+    return announce(Placement(tuple(chosen), processes, index), len(jax.devices()), shares[index])
 
 
 def place_by_ourselves():
@@ -400,9 +407,10 @@ def several_hosts():
 def prepare(model):
     """Make a model behave on several devices as on one. `kerazoo.train.Run` does so; without it, call it before `fit`.
 
-    On TensorFlow, batch norms take their statistics over the whole batch, as they do on JAX anyway, layers that draw
-    random numbers draw other ones on each device, and a model compiled with `jit_compile=True` goes without, since XLA
-    cannot reach the variables of other devices. On several hosts, `predict` returns the predictions of all.
+    On TensorFlow, batch norms take their statistics over the whole batch, as they do on JAX anyway, and layers that
+    draw random numbers draw other ones on each device. There, a model compiled with `jit_compile=True` or several
+    `steps_per_execution` goes without: XLA does not reach the variables of other devices, and the devices' sums do not
+    work inside of TensorFlow's loop over steps. On several hosts, `predict` returns the predictions of all.
 
     Args:
         model: a `keras.Model`, compiled or not.
@@ -412,10 +420,10 @@ def prepare(model):
     """
     synchronize_batch_norm(model)
     if replicas() > 1:
-        for layer in model._flatten_layers():
+        for layer in layers_of(model):
             draw_per_replica(layer)
-        if model.compiled and model.jit_compile:
-            model.jit_compile = False
+        if model.compiled:
+            model.jit_compile, model.steps_per_execution = False, 1
     if several_hosts():
         gather_predictions(model)
     return model
@@ -440,8 +448,7 @@ def synchronize_batch_norm(model):
         model: a `keras.Model`.
     """
     wanted, changed = replicas() > 1, False
-    # The public list leaves out layers inside of layers.
-    for layer in model._flatten_layers():
+    for layer in layers_of(model):
         if isinstance(layer, keras.layers.BatchNormalization) and layer.synchronized != wanted:
             layer.synchronized, changed = wanted, True
     if changed:

@@ -10,6 +10,7 @@ from kerazoo.train import cached, state
 COLORS = ("#0072B2", "#D55E00", "#BBBBBB")  # Okabe and Ito's, told apart by color-blind readers too
 MOMENTUM = 0.9  # of the running mean of the loss, over some ten batches
 DIVERGED = 4.0  # times the smallest running mean
+RISEN = 0.5, 0.1  # of the fall before, and of the smallest running mean: a rise that is more than noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,15 @@ class RangeTest:
 
     def __str__(self):
         tried = f"{len(self.rates)} batches at rates from {self.rates[0]:.1e} to {self.rates[-1]:.1e}"
-        end = "then it diverged" if self.diverged else "it did not diverge: the highest rate may be too low to tell"
+        lowest, peak = rise(self.smoothed)
+        low, high = self.smoothed[lowest], self.smoothed[peak]
+        fall = max(0.0, self.smoothed[settled(self.rates)] - low)
+        if self.diverged:
+            end = "then it diverged"
+        elif high - low > max(RISEN[0] * fall, RISEN[1] * abs(low)):
+            end = f"then it rose from {low:.3g} to {high:.3g} beyond a rate of {self.rates[lowest]:.1e}"
+        else:
+            end = "it did not clearly rise: the highest rate may be too low to tell"
         if self.suggestion is None:
             return f"No suggestion: the loss did not fall over {tried}; {end}."
         return f"Suggested learning rate: {self.suggestion:.1e}, where the loss fell most steeply over {tried}; {end}."
@@ -167,14 +176,26 @@ def steepest(rates, smoothed):
     Steepness is that of a straight line through a tenth of the batches. Left out are the first ten batches, while the
     running mean is one of few, and what comes after the lowest point, where a loss that has begun to jump falls too.
     """
-    window, first = max(3, len(rates) // 10), min(10, len(rates) // 4)
-    logs, last = np.log(rates), first + int(np.argmin(smoothed[first:])) + 1
+    window, first = max(3, len(rates) // 10), settled(rates)
+    logs, last = np.log(rates), rise(smoothed)[0] + 1
     slopes = {
         start: np.polyfit(logs[start : start + window], smoothed[start : start + window], 1)[0]
         for start in range(first, last - window + 1)
     }
     best = min(slopes, key=slopes.get, default=None)
     return None if best is None or slopes[best] >= 0 else float(rates[best + window // 2])
+
+
+def settled(rates):
+    """The first batch of which the running mean is one of more than a few."""
+    return min(10, len(rates) // 4)
+
+
+def rise(smoothed):
+    """The places of the lowest point of the running mean, once it has settled, and of the highest one from there on."""
+    first = settled(smoothed)
+    lowest = first + int(np.argmin(smoothed[first:]))
+    return lowest, lowest + int(np.argmax(smoothed[lowest:]))
 
 
 def copied(optimizer, rate, model):

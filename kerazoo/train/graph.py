@@ -53,6 +53,14 @@ def steps(model):
     return order
 
 
+def layers_of(layer):
+    """A model or layer, then all layers inside of it, at any depth; one in several places comes several times."""
+    yield layer
+    # The public list is one of models alone: it leaves out layers inside of layers.
+    for inner in getattr(layer, "_layers", ()):
+        yield from layers_of(inner)
+
+
 def weighted(order):
     """Those of the steps whose operations have weights."""
     return [step for step in order if step.weights]

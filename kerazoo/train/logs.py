@@ -9,12 +9,17 @@ import time
 
 import keras
 
+from kerazoo.train.schedules import schedule_of
+
 
 class LearningRateLog(keras.callbacks.Callback):
-    """Adds the learning rate to the logs, which Keras leaves out under a schedule."""
+    """Adds the learning rate of the epoch's last batch to the logs; Keras leaves it out under a schedule."""
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        optimizer = self.model.optimizer
+        schedule = schedule_of(optimizer)
+        rate = optimizer.learning_rate if schedule is None else schedule(max(int(optimizer.iterations) - 1, 0))
+        logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
 
 
 class CSVLog(keras.callbacks.Callback):
@@ -28,7 +33,8 @@ class CSVLog(keras.callbacks.Callback):
         self.rows.append({"epoch": epoch, **{name: float(value) for name, value in logs.items()}})
         text = io.StringIO()
         # Figures that are missing in an epoch (validation_freq) leave their cells empty.
-        table = csv.DictWriter(text, list(dict.fromkeys(name for row in self.rows for name in row)), lineterminator="\n")
+        names = list(dict.fromkeys(name for row in self.rows for name in row))
+        table = csv.DictWriter(text, names, lineterminator="\n")
         table.writeheader()
         table.writerows(self.rows)
         with self.guard("The log"):

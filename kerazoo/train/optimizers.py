@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from kerazoo.registry import nearest
+from kerazoo.train.graph import layers_of
 from kerazoo.train.schedules import number, register
 
 # What no decay should pull to zero: biases, what norms scale and shift by, slopes of PReLU. Vectors are taken anyway.
@@ -49,7 +50,9 @@ def optimizer(
         accumulate: batches whose gradients are averaged for one update, as if they were one batch (but for batch
             norm, which sees each by itself). Updates go on counting over the ends of epochs.
         ema: share of the old average in each update of an exponential moving average of the weights, such as 0.999;
-            `model.fit` puts the averages into the model when it ends. None: no averages.
+            `model.fit` puts the averages into the model when it ends. At first the share is smaller, (1 + n) / (10 + n)
+            after n updates, as in TensorFlow's `ExponentialMovingAverage`, so that a short training is not averaged
+            with its initial weights. None: no averages.
         verbose: whether to print the groups of weights.
 
     Returns:
@@ -209,7 +212,7 @@ def plan(model, no_decay, lr_multipliers):
 def places(model):
     """[(variable, path through the layers of the model)] of what may ever be trained, in the model's order."""
     # Keras tells apart what was made to be trained and is frozen, and what never is, in its private lists alone.
-    ever = {id(variable) for layer in model._flatten_layers() for variable in layer._trainable_variables}
+    ever = {id(variable) for layer in layers_of(model) for variable in layer._trainable_variables}
     found = {}
 
     def walk(model, above):
@@ -475,8 +478,21 @@ class Planned(keras.optimizers.Optimizer):
         elif share < 1:
             figures["share"] = share
         if self.use_ema:
-            figures["begun"] = ops.convert_to_tensor(self.begun)
+            share = self.ema_momentum_at(ops.cast(self.iterations, "float32"))
+            figures["keep"] = share * ops.convert_to_tensor(self.begun)
         return figures
+
+    def ema_momentum_at(self, update):
+        """The share of the old average in an update.
+
+        Args:
+            update: how many updates were before it, a number or a float tensor.
+
+        Returns:
+            A float, or a tensor for a tensor.
+        """
+        least = min if isinstance(update, (int, float)) else ops.minimum
+        return least(self.ema_momentum, (1 + update) / (10 + update))
 
     def step(self, row, variable, gradient, figures):
         """Update one weight, or one replica of it, and its average."""
@@ -490,7 +506,7 @@ class Planned(keras.optimizers.Optimizer):
             value = row.variable.constraint(value)
         self.assign(variable, value)
         if self.use_ema:
-            keep = ops.cast(self.ema_momentum * figures["begun"][row.index], value.dtype)
+            keep = ops.cast(figures["keep"][row.index], value.dtype)
             self.assign(row.average, keep * row.average + (1 - keep) * value)
 
     def change(self, row, value, gradient, figures):

@@ -1,15 +1,14 @@
 """The command line that all recipes share."""
 import argparse
 import inspect
-import re
 
 import keras
 
 from kerazoo.errors import plain_errors
 from kerazoo.registry import nearest
+from kerazoo.train.distribution import read_hosts
 
 PRECISIONS = ("float32", "bfloat16", "float16")
-HOST = re.compile(r"(\[[\da-fA-F:.]+\]|[^\s:,\[\]]+):\d{1,5}")
 
 
 def recipe_arguments(doc, argv=None, *, options=None, smoke=None, **defaults):
@@ -59,6 +58,8 @@ def recipe_arguments(doc, argv=None, *, options=None, smoke=None, **defaults):
         "output": dict(help=f"folder for checkpoints, logs and pictures {show}"),
     }.items():
         if name in defaults:
+            if defaults[name] is None:
+                arguments["help"] = arguments["help"].replace(show, "(default: the plan's)")
             option(f"--{name.replace('_', '-')}", **arguments)
     option("--limit", type=positive, help="at most so many images of each split, always the same (default: all)")
     option("--seed", type=whole, default=0, help=f"of weights, order and augmentation {show}")
@@ -131,14 +132,10 @@ def devices(text):
 
 
 def hosts(text):
-    if text == "auto":
-        return text
-    names = [name.strip() for name in text.split(",")]
-    if not all(HOST.fullmatch(name) for name in names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(
-            f"wanted HOST:PORT of each machine once, as in node0:1234,node1:1234, or auto; got {text!r}"
-        )
-    return names
+    try:
+        return read_hosts(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def some(names):

@@ -21,11 +21,14 @@ from kerazoo.train import state as states
 from kerazoo.train.average import AveragedWeights
 from kerazoo.train.checkpoint import Checkpoints, Damaged
 from kerazoo.train.distribution import from_chief, is_chief, prepare, several_hosts
+from kerazoo.train.graph import layers_of
+from kerazoo.train.schedules import schedule_of
 
 # Where a run lives and what it runs on may change from one start to the next.
 FREE_OPTIONS = ("output", "devices", "hosts", "host_index")
-SHARE = 100  # a checkpoint may cost one part in so many of the time
+SHARE = 200  # a checkpoint may cost one part in so many of the time
 PATIENCE = 5.0  # seconds between two checkpoints at least
+EARLIER = "earlier"  # where in the folder what older runs left lies
 CHECK_EVERY = 20  # batches between two looks at whether the loss is still a number
 
 
@@ -34,12 +37,13 @@ class Run:
 
     Checkpoints hold the weights, the seeds of dropout and augmentation, the optimizer, averaged weights, the metrics of
     the epoch so far, the history, and what callbacks count. They are written at the end of a batch, as often as costs
-    less than 1 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at
-    all, with a checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of an epoch, and
-    ends with the very weights, figures and logs of one that was never cut; with other data, it goes on from the end of
-    the last whole epoch that was saved, and what their order is, is theirs.
+    less than 0.5 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at
+    all, with a checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of
+    an epoch, and ends with the very weights, figures and logs of one that was never cut; with other data, it goes on
+    from the end of the last whole epoch that was saved, and the order of those data is not its affair.
 
-    Several hosts (JAX) share the folder; the first writes.
+    A run that has ended is not gone on with: the same command trains anew, and what the folder held is moved to
+    `earlier/1`, `earlier/2` and so on inside of it. Several hosts (JAX) share the folder; the first writes.
 
     Used as a context, it turns Ctrl-C and SIGTERM into a checkpoint, and one line that says what was saved and how to
     go on. A full disk stops nothing: training goes on with a warning, and what was saved before stays.
@@ -48,7 +52,8 @@ class Run:
         path: the folder. Created if need be.
         model: the compiled model. An interrupted run in the folder is restored into it.
         options: {name: value} of everything that must agree for a run to go on, such as `vars(args)`. Where it lies and
-            on how many devices it runs (`output`, `devices`, `hosts`, `host_index`) may differ.
+            on how many devices it runs (`output`, `devices`, `hosts`, `host_index`) may differ. The optimizer and the
+            loss that the model is compiled with must agree in any case.
         monitor: the logged figure that decides what is best, such as "val_accuracy". Names that end in "loss" are
             better when smaller. None: the last is the best, for training without validation.
         save_every: seconds between checkpoints, 0 for each batch. None: as above.
@@ -79,6 +84,7 @@ class Run:
         self.path, self.model, self.monitor, self.save_every = pathlib.Path(path), model, monitor, save_every
         self.options = {key: value if isinstance(value, (int, float, bool)) else str(value)
                         for key, value in (options or {}).items() if key not in FREE_OPTIONS}
+        self.compiled = states.compiled(model)
         self.state = {"epoch": 0, "batch": 0, "step": 0, "best": {"epoch": 0, "value": None}, "stopped": False}
         self.dataset, self.batches, self.offset = None, None, 0
         self.saved, self.restored = None, None  # the note of the last checkpoint; (note, arrays) to go on from
@@ -91,9 +97,8 @@ class Run:
             make_writable(self.path)
         self.checkpoints = Checkpoints(self.path)
         if not self.restore() and self.chief:
-            # TensorBoard would draw two runs as one curve.
-            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
             self.checkpoints.clear()
+            self.put_aside()
 
     best_file = property(lambda self: self.path / "best.keras")
     last_file = property(lambda self: self.path / "last.keras")
@@ -118,10 +123,17 @@ class Run:
             if not note["state"]["step"]:
                 return False
             self.check_options(note["options"])
+            states.pairs(self.model, note["names"], arrays)
+            self.check_compiled(note["compiled"])
             states.restore(self.model, note["names"], arrays)
         except OtherOptions:
             raise
-        except (Damaged, states.OtherModel, KeyError) as error:
+        except KeyError as error:
+            raise ValueError(
+                f"The interrupted run in {self.path} was written by another version of kerazoo (there is no {error} in "
+                "it). Go on with that version, give another folder, or delete this one to start anew."
+            ) from error
+        except (Damaged, states.OtherModel) as error:
             raise ValueError(
                 f"The interrupted run in {self.path} cannot be gone on with: {error}. Give another folder, or delete "
                 "this one to start anew."
@@ -155,6 +167,37 @@ class Run:
                 "options to go on, or another --output, or delete the folder to start anew."
             )
 
+    def check_compiled(self, before):
+        # Either as the run was begun, or as it was when it was interrupted: a plateau lowers the rate.
+        now, (then, later) = self.compiled, before
+        other = {key for key in {*then, *now} if now.get(key) not in (then.get(key), later.get(key))}
+        # Of another class, the arguments are of no interest.
+        different = [
+            f"{key} {then.get(key)} then, {now.get(key)} now"
+            for key in sorted(other) if key.rpartition(".")[0] not in other
+        ]
+        if different:
+            raise OtherOptions(
+                f"{self.path} holds an interrupted run of a model that was compiled otherwise "
+                f"({'; '.join(different[:4])}{f' and {len(different) - 4} more' if different[4:] else ''}). Compile as "
+                "before to go on, or give another folder, or delete this one to start anew."
+            )
+
+    def put_aside(self):
+        """Move what an earlier run has left, which cannot be gone on with, where it is out of the way."""
+        left = [path for path in self.path.iterdir() if path.name != EARLIER]
+        if not any(path in left for path in (self.best_file, self.last_file)):
+            # Nothing that took time; and TensorBoard would draw two runs as one curve.
+            shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
+            return
+        number = 1
+        while (folder := self.path / EARLIER / str(number)).exists():
+            number += 1
+        folder.mkdir(parents=True)
+        for path in left:
+            path.rename(folder / path.name)
+        self.say(f"{self.path} held the models of an earlier run: they are in {folder} now, and training starts anew.")
+
     def data(self, dataset):
         """Return the training data for `model.fit`, from the place where the run goes on.
 
@@ -175,8 +218,8 @@ class Run:
         before = self.saved and self.saved["batches"]
         if before != self.batches and self.restored:
             raise ValueError(
-                f"The run in {self.path} was interrupted in training with {counted(before)}, and goes on with the same; "
-                f"got {counted(self.batches)}. Give the same data, or delete the folder to start anew."
+                f"The run in {self.path} was interrupted in training with {counted(before)}, and goes on with the "
+                f"same; got {counted(self.batches)}. Give the same data, or delete the folder to start anew."
             )
         if not self.state["batch"]:
             return dataset
@@ -275,11 +318,29 @@ class Run:
         return {key: [float(row[key] or "nan") for row in rows] for key in rows[0]} if rows else {}
 
     def restore_best(self):
-        """Put the best weights back into the model; where none was best, the model stays as it is."""
-        if self.state["best"]["epoch"] and self.best_file.exists():
-            # Keras would load the optimizer of the moment when the file was written as well.
-            rule = [(variable, states.value_of(variable)) for variable in self.model.optimizer.variables]
+        """Put the best weights back into the model; where none was best, the model stays as it is.
+
+        Raises:
+            ValueError: if `best.keras` cannot be read.
+        """
+        if not self.state["best"]["epoch"]:
+            return
+        if not self.best_file.exists():
+            self.say(f"{self.best_file} is not there: the model keeps its last weights.")
+            return
+        # Keras would load the optimizer of the moment when the file was written as well.
+        rule = [(variable, states.value_of(variable)) for variable in self.model.optimizer.variables]
+        weights = [states.value_of(variable) for variable in self.model.weights]
+        try:
             self.model.load_weights(self.best_file)
+        except Exception as error:  # whatever zipfile, h5py and Keras make of damaged bytes
+            for variable, value in zip(self.model.weights, weights):
+                variable.assign(value)
+            raise ValueError(
+                f"The best weights cannot be read from {self.best_file} ({error}). The model has its last weights; "
+                "delete that file, and the same command goes on with them."
+            ) from error
+        finally:
             for variable, value in rule:
                 variable.assign(value)
 
@@ -320,8 +381,8 @@ class Run:
             raise SystemExit(code) from None
         if kind is None and self.failed & {"The best model", "The last model"}:
             raise OSError(
-                f"The run in {self.path} has ended, and its models could not be written. Its checkpoints are kept: make "
-                "room and give the same command, which goes on from there."
+                f"The run in {self.path} has ended, and its models could not be written. Its checkpoints are kept: "
+                "make room and give the same command, which goes on from there."
             )
         if kind is None and self.chief:
             # A finished run is not gone on with: the same command starts a new one.
@@ -364,13 +425,14 @@ class Begin(keras.callbacks.Callback):
         run.began, run.offset = True, run.state["batch"]
         if run.restored is not None and run.restored[0]["batches"] is not None and run.batches is None:
             raise ValueError(
-                f"The run in {run.path} is gone on with. Give fit the data by way of the run, fit(run.data(train), ...), "
-                "as before, so that it begins where the run goes on."
+                f"The run in {run.path} is gone on with. Give fit the data by way of the run, fit(run.data(train), "
+                "...), as before, so that it begins where the run goes on."
             )
         if run.offset:
             names = run.restored[0]["names"]["metrics"]
             if len(states.variables_of(self.model, "metrics")) < len(names):
                 states.build_metrics(self.model, next(iter(run.dataset)))
+        self.look_at_schedule()
         steps = self.params.get("steps")
         if run.batches is not None and steps not in (None, run.batches):
             raise ValueError(
@@ -378,12 +440,24 @@ class Begin(keras.callbacks.Callback):
                 "run counts whole epochs of its data."
             )
 
+    def look_at_schedule(self):
+        schedule, batches = schedule_of(self.model.optimizer), self.run.batches
+        end = getattr(schedule, "end", None)
+        if end is None or not batches:
+            return
+        epochs = self.params["epochs"]
+        if end < (epochs - 1) * batches:
+            self.run.say(
+                f"WARNING: {schedule.name} is at its end after {end} batches, and training has {epochs} epochs of "
+                f"{batches}. If it was meant to count epochs, give it steps={batches}."
+            )
+
     def on_epoch_begin(self, epoch, logs=None):
         run, model = self.run, self.model
         run.offset = run.state["batch"] if epoch == run.state["epoch"] else 0
         run.state.update(epoch=epoch, batch=run.offset)
         # Keras may have drawn a batch already, to see its shape, and the data set would count that as an epoch.
-        for one in (run.dataset, *model._flatten_layers()):
+        for one in (run.dataset, *layers_of(model)):
             if hasattr(one, "set_epoch"):
                 one.set_epoch(epoch)
         if run.offset:
@@ -392,14 +466,16 @@ class Begin(keras.callbacks.Callback):
                 states.restore(model, note["names"], arrays, kinds=("metrics",))
             except states.OtherModel as error:
                 raise ValueError(
-                    f"The interrupted run in {run.path} cannot be gone on with: {error}. Compile with the same metrics, "
-                    "or delete the folder to start anew."
+                    f"The interrupted run in {run.path} cannot be gone on with: {error}. Compile with the same "
+                    "metrics, or delete the folder to start anew."
                 ) from error
             # Keras is told the length of a whole epoch, which all others have.
             run.filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "Your input ran out of data")
 
     def on_epoch_end(self, epoch, logs=None):
+        if not self.run.state["batch"]:
+            raise ValueError("There is nothing to train on: the training data had no batch in this epoch.")
         if self.run.cut:
             self.model.stop_training = self.run.cut = False
         self.run.filters.close()
@@ -414,18 +490,30 @@ class Keeper(keras.callbacks.Callback):
         self.run, self.history, self.average, self.restore_best = run, history, average, restore_best
         self.others = states.CallbackStates(kept)
         self.cost, self.written, self.best_weights = 0.0, 0.0, None
+        self.whole = None  # (epochs done, weights) at the end of the last one, all of them numbers
 
     def on_train_begin(self, logs=None):
         run = self.run
         self.others.begin()
         if run.restored is not None:
             note, arrays = run.restored
-            if gone := self.others.set(note["callbacks"], arrays):
+            try:
+                gone = self.others.set(note["callbacks"], arrays)
+            except KeyError as error:
+                raise ValueError(
+                    f"What callbacks had counted in {run.path} was written by other ones, or another version of them "
+                    f"(there is no {error} in it). Go on with those, or delete the folder to start anew."
+                ) from error
+            if gone:
                 run.say(f"Left aside is what callbacks had counted that are not there any more: {', '.join(gone)}.")
             self.model.history = self.history
         elif not run.state["step"]:
             # Before the first step: so that there are finite weights to come back to, whatever happens.
+            if not self.model.optimizer.built:
+                self.model.optimizer.build(self.model.trainable_variables)
             self.save()
+        if self.average:
+            run.say("Validation and the best model are those of the averaged weights.")
         self.written = time.monotonic()
         run.training = True
 
@@ -440,7 +528,9 @@ class Keeper(keras.callbacks.Callback):
                 and keras.backend.backend() == "tensorflow"):
             # Keras counts on a whole epoch, and TensorFlow would draw the next seeds before it finds no data.
             self.model.stop_training = run.cut = True
-        if before // CHECK_EVERY != run.state["step"] // CHECK_EVERY:
+        step = run.state["step"]
+        # At first each batch, since a rate that is too high shows soon; and before time is spent on validation.
+        if step <= CHECK_EVERY or before // CHECK_EVERY != step // CHECK_EVERY or done == run.batches:
             self.check(logs)
         if run.signal is None and not self.due() or done == run.batches:
             return  # after the last batch, all waits for validation
@@ -453,6 +543,11 @@ class Keeper(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         run = self.run
         self.check(logs)
+        if not several_hosts():
+            weights = [states.value_of(variable) for variable in self.model.weights]
+            if not all(map(states.finite, weights)):
+                self.diverged("A weight became infinite or no number")
+            self.whole = epoch + 1, weights
         if run.monitor is not None:
             self.judge(epoch, logs)
         stopped = bool(self.model.stop_training)
@@ -498,7 +593,9 @@ class Keeper(keras.callbacks.Callback):
             run.state["best"] = {"epoch": epoch + 1, "value": value}
             with self.averaged():
                 if not several_hosts():
-                    self.best_weights = [states.value_of(variable) for variable in self.model.weights]
+                    self.best_weights = self.whole[1] if not self.average else [
+                        states.value_of(variable) for variable in self.model.weights
+                    ]
                 elif run.chief:  # weights can be put back later only by all hosts together
                     with run.guard("The best model"):
                         self.save_model(run.best_file)
@@ -521,23 +618,47 @@ class Keeper(keras.callbacks.Callback):
             self.diverged(f"The loss became {float(loss)}")
 
     def diverged(self, what):
-        run = self.run
-        # What is put back must be so by all hosts together, and only this one may have noticed.
-        saved = None if several_hosts() else run.checkpoints.newest(tell=run.say)
-        if saved is not None:
-            note, arrays = saved
-            states.sync(self.model)
-            states.restore(self.model, note["names"], arrays)
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        """Put back the last weights that are numbers, write the best ones, and raise."""
+        run, rate = self.run, self.highest_rate()
         place = f"epoch {run.state['epoch'] + 1}, batch {run.state['batch']}"
-        kept = "" if saved is None else (
-            " The model has the weights of the last checkpoint again, those of the start." if not note["state"]["step"]
-            else f" The model has the weights of the last checkpoint again, {run.place(note)}."
-        )
+        kept = ""
+        if not several_hosts():  # what is put back must be so by all hosts together, and only this one may have noticed
+            kept = f" The model has the weights of {self.put_back()} again"
+            if self.best_weights is not None:
+                with run.guard("The best model"):
+                    self.save_best()
+            best = run.state["best"]
+            kept += "." if not best["epoch"] or not run.best_file.exists() else (
+                f"; {run.best_file} holds the best, of epoch {best['epoch']} ({run.monitor} {best['value']:.4g})."
+            )
         raise Diverged(
             f"{what} in {place}: training was stopped.{kept} Try a lower learning rate (it is {rate:.3g}), a longer "
             "warm-up, or clip_norm, in another folder or with this one deleted."
         )
+
+    def put_back(self):
+        """Give the model the newest weights that are all numbers; returns in words which."""
+        run = self.run
+        saved = run.checkpoints.newest(tell=run.say)
+        states.sync(self.model)
+        if saved is not None:
+            note, arrays = saved
+            states.restore(self.model, note["names"], arrays)
+        if self.whole is not None and (saved is None or self.whole[0] > note["state"]["epoch"]):
+            epochs, weights = self.whole
+            for variable, value in zip(self.model.weights, weights):
+                variable.assign(value)
+            return f"the end of epoch {epochs}"
+        return run.place(note) if note["state"]["step"] else "the start"
+
+    def highest_rate(self):
+        """Of the batches since the loss was last seen to be a number."""
+        optimizer = self.model.optimizer
+        schedule = schedule_of(optimizer)
+        if schedule is None:
+            return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
+        now = int(optimizer.iterations)
+        return max(float(schedule(step)) for step in range(max(now - CHECK_EVERY, 0), now + 1))
 
     def save(self, best=False):
         """Write the best model if it is new, then the checkpoint that counts it as written."""
@@ -545,11 +666,12 @@ class Keeper(keras.callbacks.Callback):
         if not run.chief:
             return
         names, arrays = states.read(self.model)
-        if not states.finite(arrays):
+        if not states.all_finite(arrays):
             self.diverged("A weight became infinite or no number")
         callbacks, more = self.others.get()
         note = {
-            "options": run.options, "state": run.state, "batches": run.batches, "names": names, "callbacks": callbacks,
+            "options": run.options, "compiled": [run.compiled, states.compiled(self.model)], "state": run.state,
+            "batches": run.batches, "names": names, "callbacks": callbacks,
         }
         # A copy, which does not go on with the run.
         note = json.loads(json.dumps(note))

@@ -56,10 +56,15 @@ class Ending(Schedule):
         # At least one step: what is shorter has no rate in between.
         self.fall = max(1, round((self.epochs - self.warmup) * self.steps))
 
+    @property
+    def end(self):
+        """Batches after which the rate does not change any more."""
+        return self.rise + self.fall
+
     def left(self, step):
         """Which share of the way from the peak to the end is left: 1 to 0."""
         # Whole numbers are taken from each other before they are divided, so that the last steps are exact.
-        return ops.maximum(self.rise + self.fall - step, 0.0) / self.fall
+        return ops.maximum(self.end - step, 0.0) / self.fall
 
     def get_config(self):
         return {
@@ -93,7 +98,7 @@ class WarmupCosine(Ending):
         super().__init__(peak, epochs, warmup, steps, name)
 
     def decay(self, step):
-        # In this order Keras's CosineDecay computes it, which runs that go on were begun with: the very same figures.
+        # In this order Keras's CosineDecay computes it: the very same figures.
         done = ops.minimum(step - self.rise, float(self.fall)) / self.fall
         return 0.5 * (1.0 + ops.cos(math.pi * done))
 
@@ -288,6 +293,13 @@ class OneCycle(Ending):
             "peak": self.peak, "epochs": self.epochs, "pct_start": self.pct_start, "div_factor": self.div_factor,
             "final_div_factor": self.final_div_factor, "steps": self.steps, "name": self.name,
         }
+
+
+def schedule_of(optimizer):
+    """The schedule that an optimizer follows; None where its rate is a number."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
+    rate = getattr(optimizer, "_learning_rate", None)  # `learning_rate` is what the schedule says at this moment
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
 def number(value, name, wanted, *, least=None, above=None, below=None, whole=False):

@@ -36,23 +36,27 @@ def restore(model, names, arrays, kinds=("model", "optimizer")):
     Raises:
         OtherModel: if they are another model's; nothing is changed then.
     """
-    if "optimizer" in kinds and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    pairs = []
-    for kind in kinds:
-        variables = variables_of(model, kind)
-        check(kind, variables, names[kind], arrays)
-        pairs += [(variable, arrays[f"{kind}/{number}"]) for number, variable in enumerate(variables)]
-    for variable, array in pairs:
+    for variable, array in pairs(model, names, arrays, kinds):
         variable.assign(array)
     if "torch" in arrays:
         global_draws(arrays["torch"])
 
 
+def pairs(model, names, arrays, kinds=("model", "optimizer")):
+    """[(variable, its value)], checked as `restore` does."""
+    if "optimizer" in kinds and not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    found = []
+    for kind in kinds:
+        variables = variables_of(model, kind)
+        check(kind, variables, names[kind], arrays)
+        found += [(variable, arrays[f"{kind}/{number}"]) for number, variable in enumerate(variables)]
+    return found
+
+
 def check(kind, variables, names, arrays):
     def described(name, shape):
-        # Keras numbers the layers of a process, and so the same model's differently each time that it is built.
-        return f"{re.sub(r'_[0-9]+(?=[/_]|$)', '', name)} {tuple(shape)}"
+        return f"{unnumbered(name)} {tuple(shape)}"
 
     here = [described(variable.path, variable.shape) for variable in variables]
     there = [described(name, arrays[f"{kind}/{number}"].shape) for number, name in enumerate(names)]
@@ -63,6 +67,11 @@ def check(kind, variables, names, arrays):
             f"it holds another {kind} ({len(there)} variables there, {len(here)} here; "
             f"{', '.join(some) or 'in another order'})"
         )
+
+
+def unnumbered(name):
+    """Keras numbers the layers of a process, and so the same model's differently each time that it is built."""
+    return re.sub(r"_[0-9]+(?=[/_]|$)", "", name)
 
 
 def variables_of(model, kind):
@@ -91,14 +100,39 @@ def build_metrics(model, batch):
     model.reset_metrics()
 
 
-def finite(arrays):
+def all_finite(arrays):
     """Whether every number of the model and its optimizer is. (A metric may well start at infinity.)"""
-    return all(
-        np.isfinite(array if array.dtype.kind == "f" else array.astype("float32")).all()
-        for name, array in arrays.items()
-        # NumPy knows bfloat16 by its name alone.
-        if name.startswith(("model/", "optimizer/")) and (array.dtype.kind == "f" or "float" in array.dtype.name)
-    )
+    return all(finite(array) for name, array in arrays.items() if name.startswith(("model/", "optimizer/")))
+
+
+def finite(array):
+    if array.dtype.kind != "f":
+        if "float" not in array.dtype.name:
+            return True
+        array = array.astype("float32")  # NumPy knows bfloat16 by its name alone
+    return bool(np.isfinite(array).all())
+
+
+def compiled(model):
+    """{"optimizer.learning_rate": "0.1", ...}: what the model is compiled with, without what has no configuration."""
+    found = {}
+    for name in ("optimizer", "loss"):
+        try:
+            found.update(flat(keras.saving.serialize_keras_object(getattr(model, name)), name))
+        except Exception:  # an object of the user's, which need not be serializable
+            continue
+    return found
+
+
+def flat(config, name):
+    if isinstance(config, dict) and "class_name" in config:
+        return {name: config["class_name"], **flat(config["config"], name)}
+    if isinstance(config, (dict, list, tuple)):
+        items = config.items() if isinstance(config, dict) else enumerate(config)
+        return {
+            key: text for part, value in items if part != "name" for key, text in flat(value, f"{name}.{part}").items()
+        }
+    return {name: f"{config:.6g}" if isinstance(config, float) else unnumbered(str(config))}
 
 
 def global_draws(draws=None):

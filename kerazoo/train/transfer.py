@@ -4,7 +4,7 @@ import math
 import keras
 import numpy as np
 
-from kerazoo.train import cached, graph
+from kerazoo.train import cached, graph, optimizers
 
 
 def freeze(model, up_to=None):
@@ -74,7 +74,8 @@ def unfreeze(model, from_=None, *, batch_norm=True):
         chosen = [step for step in order if id(step) not in earlier]
     if not model.trainable:
         # Its own flag reaches all its layers.
-        flags = [(layer, layer.trainable) for layer in inner_layers(model)]
+        _, *inner = graph.layers_of(model)
+        flags = [(layer, layer.trainable) for layer in inner]
         model.trainable = True
         for layer, flag in flags:
             layer.trainable = flag
@@ -324,6 +325,8 @@ def fine_tune(
     cached.check_batch_size(batch_size)
     if validation_data is not None:
         cached.check_data(validation_data, "validation_data")
+    # Of the second part, but to be told before the first one.
+    optimizers.plan(model, (), lr_multipliers or {})
 
     def say(text):
         if verbose != 0:
@@ -336,12 +339,11 @@ def fine_tune(
 
     def compile(network, part):
         from kerazoo.train import WarmupCosine
-        from kerazoo.train import optimizer as make_optimizer
 
         rate = learning_rate[part]
         if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
             rate = WarmupCosine(rate, epochs[part], steps=batches)
-        network.compile(make_optimizer(
+        network.compile(optimizers.optimizer(
             network, optimizer, rate, weight_decay=weight_decay, lr_multipliers=lr_multipliers if part else None,
             verbose=False,
         ), **how)
@@ -471,36 +473,26 @@ def compiled_for(model, order, data):
     return {"loss": loss, "metrics": ["accuracy"]}
 
 
-def inner_layers(layer):
-    """The layers inside a model or layer, those inside them included."""
-    for inner in getattr(layer, "layers", []):
-        yield inner
-        yield from inner_layers(inner)
-
-
 def mark(layer, trainable):
-    """Set the flag of a layer and of those inside it, each: on TensorFlow, Keras skips them where the outer one has it."""
-    for one in (layer, *inner_layers(layer)):
+    """Set the flag of a layer and each inside it: on TensorFlow, Keras skips them where the outer one has it."""
+    for one in graph.layers_of(layer):
         one.trainable = trainable
 
 
 def batch_norms(layer):
-    return [one for one in (layer, *inner_layers(layer)) if isinstance(one, keras.layers.BatchNormalization)]
+    return [one for one in graph.layers_of(layer) if isinstance(one, keras.layers.BatchNormalization)]
 
 
 def fully_trained(layer):
     """Whether nothing in the layer is frozen, batch norms aside."""
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return True
-    inner = getattr(layer, "layers", None)
-    return layer.trainable and (all(map(fully_trained, inner)) if inner else True)
+    return all(one.trainable or isinstance(one, keras.layers.BatchNormalization) for one in graph.layers_of(layer))
 
 
 def described(model, order):
     """What is frozen and what is trained, in a sentence or two."""
-    leaves = [layer for step in graph.weighted(order)
-              for layer in (step.operation, *inner_layers(step.operation)) if not getattr(layer, "layers", None)]
-    leaves = [layer for layer in dict.fromkeys(leaves) if layer.weights]
+    layers = dict.fromkeys(layer for step in graph.weighted(order) for layer in graph.layers_of(step.operation))
+    # Those that have weights themselves; what layers hold, a model's or others, speaks for itself.
+    leaves = [layer for layer in layers if layer._trainable_variables or layer._non_trainable_variables]
     frozen = [layer for layer in leaves if not layer.trainable]
     norms = sum(isinstance(layer, keras.layers.BatchNormalization) for layer in frozen)
     trained = count(model.trainable_variables)
@@ -528,8 +520,6 @@ def renew(model):
     """Let a compiled model train what is trainable from now on, in the middle of `fit` too."""
     optimizer = getattr(model, "optimizer", None)
     if optimizer is not None and optimizer.built:
-        from kerazoo.train import optimizers
-
         if optimizers.is_planned(optimizer):
             optimizers.refresh(model)
         elif not covers(optimizer, model.trainable_variables):

@@ -6,6 +6,7 @@ import errno
 import http.client
 import ipaddress
 import shutil
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -37,7 +38,7 @@ def download(url, part, instead, *, label="", version=""):
         url: the address, https:// or on this machine.
         part: the path to write to. What is there already is kept if it is of the same version, as noted beside it.
         instead: a sentence for error messages, on how else to get the file.
-        label: what to write at the progress bar; "" for no bar.
+        label: what to write at the progress bar, or in lines where there is no terminal; "" for neither.
         version: what tells this version of the file from others; "" to go by the server's ETag.
 
     Raises:
@@ -46,8 +47,15 @@ def download(url, part, instead, *, label="", version=""):
     import tqdm
 
     check_address(url)
-    with tqdm.tqdm(unit="B", unit_scale=True, desc=label, disable=not label) as bar:
+    begun = time.monotonic()
+    with tqdm.tqdm(unit="B", unit_scale=True, desc=label, disable=None if label else True) as bar:
+        lines = label and bar.disable
+        if lines:
+            print(f"{label}: downloading {url} ...", file=sys.stderr, flush=True)
         persist(lambda: request(url, part, bar, version), url, instead, lambda: size(part))
+    if lines:
+        print(f"{label}: {size(part) / 1e6:,.1f} MB are there after {time.monotonic() - begun:,.0f} s.",
+              file=sys.stderr, flush=True)
 
 
 def ask(url, instead):

@@ -63,6 +63,31 @@ np.testing.assert_allclose(model.predict(test, verbose=0), model.predict(images,
 assert [len(x) for x, _ in test] == [16] * 5 and model.evaluate(test, verbose=0)[1] == model.evaluate(
     images, np.concatenate([labels for _, labels in test]), verbose=0)[1]
 
+# A callback evaluates on the images that are trained on, in the middle of the epoch
+read, seen = type(train).__getitem__, []
+
+def noted(self, index):
+    batch = read(self, index)
+    seen.append(batch[0].tobytes())
+    return batch
+
+class Evaluate(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 1:
+            if keras.backend.backend() == "jax":
+                model.jax_state_sync()
+            before = seen[:]
+            model.evaluate(train.start(0, 0), verbose=0)
+            assert seen[len(before):] == expected
+            seen[:] = before
+
+type(train).__getitem__ = noted
+expected = [images.tobytes() for images, _ in train.start(0, 0)]
+train.set_epoch(0)
+model.fit(train, epochs=1, verbose=0, callbacks=[Evaluate()])
+assert seen[-5:] == expected
+type(train).__getitem__ = read
+
 # By index, and through Grain
 train.set_epoch(7)
 third = list(train.start(7, 0))[3]

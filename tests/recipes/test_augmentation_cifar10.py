@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
 from PIL import Image
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -18,6 +19,7 @@ def run(folder, *options):
     )
 
 
+@pytest.mark.slow
 def test_it_compares_augmentations_and_leaves_pictures(tmp_path):
     options = ("--dataset", "mnist_sample", "--train-images", "200", "--epochs", "1", "--seeds", "1", "--output", "out")
     result = run(tmp_path, *options)

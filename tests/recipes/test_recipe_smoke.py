@@ -29,7 +29,7 @@ LEAVES = {
     "vgg16_bn_cifar10": ["best.keras", "log.csv", "curves.png"],
     "wide_resnet_cifar10": ["best.keras", "log.csv", "curves.png"],
 }
-QUICK = {"mlp_vs_cnn": "tensorflow", "ensemble": "jax", "resnet20_cifar10": "tensorflow"}
+QUICK = {"mlp_vs_cnn": "jax", "resnet20_cifar10": "tensorflow"}
 TESTED_ELSEWHERE = {"finetune_resnet18", "lr_find"}
 
 

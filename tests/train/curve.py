@@ -86,6 +86,7 @@ def train(folder, name, others=(), whole=True):
         # A number of images that no number of devices divides.
         odd = kerazoo.data.load("mnist_sample", "test", batch_size=BATCH, limit=41)
         results["evaluation"], results["predictions"] = model.evaluate(odd, verbose=0), model.predict(odd, verbose=0)
+        results["pixels"], results["labels"] = (array.astype("float32") for array in kerazoo.data.arrays(odd))
     for other in others:
         run = folder / (f"{other}_for_{name}" if whole else other)
         results[other] = fit(run, model, sets)[0]

@@ -5,7 +5,7 @@ import pytest
 from keras import layers
 
 from kerazoo.train import find_learning_rate, optimizer
-from kerazoo.train.find import steepest
+from kerazoo.train.find import RangeTest, steepest
 from kerazoo.train.state import global_draws
 
 RNG = np.random.default_rng(0)
@@ -74,7 +74,22 @@ def test_the_losses_are_those_of_each_batch_before_its_step():
     still = find_learning_rate(model, [IMAGES, LABELS], lowest=1e-12, highest=1e-11, batches=10, batch_size=256)
     # At a rate of nothing, all batches (the whole set each time) have the loss of the start, but for dropout's draws.
     assert np.ptp(still.losses) < 0.3 and not still.diverged
-    assert "did not diverge: the highest rate may be too low to tell" in str(still)
+    assert "it did not clearly rise: the highest rate may be too low to tell" in str(still)
+
+
+def test_how_the_loss_ended_is_said_as_it_was_seen():
+    rates = np.logspace(-4, 0, 41)
+
+    def told(smoothed, diverged=False):
+        smoothed = np.array(smoothed)
+        return str(RangeTest(rates, smoothed, smoothed, steepest(rates, smoothed), diverged))
+
+    fall = np.linspace(2.3, 0.9, 31)
+    assert "then it rose from 0.9 to 2.6 beyond a rate of 1.0e-01" in told([*fall, *np.linspace(1, 2.6, 10)])
+    assert "did not clearly rise" in told([*fall, *np.linspace(0.9, 0.95, 10)])
+    assert told(np.linspace(1, 2, 41)).startswith("No suggestion: the loss did not fall over 41 batches")
+    assert "then it rose from 1.25 to 2 beyond" in told(np.linspace(1, 2, 41))
+    assert "then it diverged" in told([*fall, *np.linspace(1, 9, 10)], diverged=True)
 
 
 def test_the_steepest_descent_is_suggested_if_there_is_one():

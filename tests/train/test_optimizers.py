@@ -254,11 +254,13 @@ def test_the_rate_holds_for_all_batches_of_an_update():
     assert seen == pytest.approx([1] * 3 + [0.75] * 3 + [0.5] * 3 + [0.25] * 3)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_averages_are_of_the_weights_after_each_update(accumulate):
+@pytest.mark.parametrize("accumulate, ema, jit", [
+    (1, 0.999, False), (2, 0.999, True), (1, 0.25, True), (2, 0.25, False),
+])
+def test_the_averages_are_of_the_weights_after_each_update(accumulate, ema, jit):
     model = small()
-    made = optimizer(model, "sgd", 0.05, ema=0.7, accumulate=accumulate, verbose=False)
-    compiled(model, made)
+    made = optimizer(model, "sgd", 0.05, ema=ema, accumulate=accumulate, verbose=False)
+    compiled(model, made, jit_compile=jit)
     seen = []
 
     class See(keras.callbacks.Callback):
@@ -268,8 +270,10 @@ def test_the_averages_are_of_the_weights_after_each_update(accumulate):
 
     fit(model, batch_size=4, callbacks=[See()])
     average = seen[0]
-    for weights in seen[1:]:
-        average = [0.7 * a + 0.3 * w for a, w in zip(average, weights)]
+    for update, weights in enumerate(seen[1:], 1):
+        keep = min(ema, (1 + update) / (10 + update))
+        assert made.ema_momentum_at(update) == float(made.ema_momentum_at(keras.ops.cast(update, "float64"))) == keep
+        average = [keep * a + (1 - keep) * w for a, w in zip(average, weights)]
     assert len(seen) == 8 // accumulate
     assert farthest([v.numpy() for v in model.trainable_variables], average) < 1e-6
     assert farthest(seen[-1], average) > 1e-4
@@ -372,8 +376,9 @@ def test_weights_can_be_unfrozen_later_and_keep_what_the_optimizer_knows():
     see = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(stem.numpy()))
     fit(model, callbacks=[see])
     average = seen[0]  # and not of what it was while it was frozen
-    for value in seen[1:]:
-        average = 0.5 * average + 0.5 * value
+    for update, value in enumerate(seen[1:], 5):
+        keep = min(0.5, (1 + update) / (10 + update))
+        average = keep * average + (1 - keep) * value
     assert np.abs(seen[0] - before).max() > 0
     assert stem.numpy() == pytest.approx(average, abs=1e-6)
     assert [id(v) for v in made.variables] == [id(v) for v in variables]

@@ -69,6 +69,10 @@ def test_help_shows_the_docstring_and_every_default(capsys):
     parts = ("(default: resnet20)", "(default: 200)", "of RandAugment (default: 15)", "--smoke", "--devices", "--hosts")
     for part in parts:
         assert part in text
+    with pytest.raises(SystemExit):
+        parse("--help", epochs=None)
+    text = " ".join(capsys.readouterr().out.split())
+    assert "training images (default: the plan's)" in text and "(default: None)" not in text
 
 
 MISTAKES = {
@@ -81,8 +85,9 @@ MISTAKES = {
     "seed": ("--seed -1", "argument --seed: wanted a whole number from 0 on, got '-1'"),
     "precision": ("--mixed-precision int8", "invalid choice: 'int8'"),
     "devices": ("--devices many", "argument --devices: wanted a positive whole number or \"all\", got 'many'"),
-    "hosts": ("--hosts node0,node1", "wanted HOST:PORT of each machine once"),
-    "host twice": ("--hosts node0:1,node0:1", "wanted HOST:PORT of each machine once"),
+    "hosts": ("--hosts node0,node1", "argument --hosts: hosts must be like"),
+    "port": ("--hosts node0:1,node1:99999", "got 'node1:99999'"),
+    "host twice": ("--hosts node0:1,node0:1", "argument --hosts: hosts names 'node0:1' twice"),
     "index": ("--hosts node0:1,node1:1 --host-index 2", "must be from 0 to 1, as --hosts names 2; got 2"),
     "index alone": ("--host-index 1", "give --hosts HOST:PORT,HOST:PORT as well"),
 }

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import kerazoo
 from kerazoo.augment import MixUp, RandomAffine
-from kerazoo.train import Run, state
+from kerazoo.train import Run, WarmupCosine, checkpoint, optimizer, state
 
 RNG = np.random.default_rng(0)
 IMAGES, LABELS = RNG.integers(0, 256, (64, 8, 8, 1), dtype="uint8"), RNG.integers(0, 3, 64)
@@ -247,17 +247,27 @@ def test_a_run_of_another_command_is_not_gone_on_with(tmp_path):
         model.fit(run.data(data()), verbose=0, epochs=6, callbacks=run.callbacks())
 
     model = build()
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy", "sparse_top_k_categorical_accuracy"])
+    metrics = ["accuracy", "sparse_top_k_categorical_accuracy"]
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=metrics)
     run = Run(tmp_path, model, OPTIONS)
     with pytest.raises(ValueError, match="another metrics.*Compile with the same metrics"):
         model.fit(run.data(data()), verbose=0, epochs=6, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
 
 
-def test_a_finished_run_starts_anew_and_leaves_no_logs_of_the_older_one(tmp_path):
-    train(tmp_path)
+def test_a_finished_run_starts_anew_and_what_it_left_is_moved_out_of_the_way(tmp_path, capsys):
+    first, _ = train(tmp_path)
+    (tmp_path / "test.json").write_text("0.9")
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
     run, _ = train(tmp_path, epochs=2)
     assert run.log()["epoch"] == [0, 1]
     assert len(list((tmp_path / "tensorboard" / "train").glob("events*"))) == 1
+    aside = tmp_path / "earlier" / "1"
+    assert f"{tmp_path} held the models of an earlier run: they are in {aside} now" in capsys.readouterr().out
+    assert {path.name: path.read_bytes() for path in aside.iterdir() if path.is_file()} == left
+    assert {"best.keras", "last.keras", "log.csv", "test.json"} == set(left)
+    assert list((aside / "tensorboard" / "train").glob("events*"))
+    train(tmp_path, epochs=1)
+    assert sorted(path.name for path in aside.parent.iterdir()) == ["1", "2"]
 
 
 def test_an_output_that_is_a_file_is_refused(tmp_path):
@@ -373,11 +383,137 @@ def test_a_learning_rate_that_diverges_stops_with_a_sentence_and_finite_weights(
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(1e30), loss, metrics=["accuracy"])
     before = model.get_weights()
-    sentence = r"became (nan|inf).* in epoch 1.*those of the start.*lower learning rate \(it is 1e\+30\)"
+    sentence = r"became (nan|inf) in epoch 1.*weights of the start again.*lower learning rate \(it is 1e\+30\)"
     with pytest.raises(ArithmeticError, match=sentence):
         train(tmp_path, model=model)
     for a, b in zip(before, model.get_weights()):
         np.testing.assert_array_equal(a, b)
+
+
+class Jump(keras.callbacks.Callback):
+    """The learning rate gets out of hand in a batch of the second epoch."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self.model.history is not None and int(self.model.optimizer.iterations) == 5:
+            self.model.optimizer.learning_rate = 1e30
+
+
+@pytest.mark.parametrize("monitor", ["val_accuracy", None])
+def test_what_was_reached_before_a_divergence_is_not_lost(monitor, tmp_path, monkeypatch):
+    """No checkpoint had been due, as in a training of a few seconds."""
+    model, after = build(), []
+    ends = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: after.append(model.get_weights()))
+    options = {**OPTIONS, "epochs": 6}
+    with pytest.raises(ArithmeticError, match="epoch 2, batch [23].*the end of epoch 1 again.*it is 1e.30") as error:
+        with Run(tmp_path, model, options, monitor=monitor) as run:
+            model.fit(
+                run.data(data()), shuffle=False, verbose=0, epochs=6, validation_data=(IMAGES, LABELS),
+                callbacks=run.callbacks(Jump(), ends),
+            )
+    assert len(after) == 1
+    for one, other in zip(after[0], model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    if monitor is None:
+        assert not run.best_file.exists()
+    else:
+        assert f"{run.best_file} holds the best, of epoch 1 (val_accuracy" in str(error.value)
+        best = kerazoo.load_model(run.best_file, compile=False)
+        for one, other in zip(after[0], best.get_weights()):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_a_divergence_under_a_schedule_names_the_rate_that_did_it(tmp_path):
+    """Four batches are over, and so is the schedule, whose last rate is 0."""
+    model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(WarmupCosine(1e30, epochs=4)), loss, metrics=["accuracy"])
+    tested = keras.callbacks.LambdaCallback(on_test_begin=lambda logs: pytest.fail("validation came first"))
+    with pytest.raises(ArithmeticError, match=r"epoch 1, batch [234]:.*\(it is 1e\+30\)"):
+        train(tmp_path, tested, model=model)
+
+
+@pytest.mark.parametrize("change, sentence", [
+    ({"learning_rate": 0.5}, r"optimizer.learning_rate 0.1 then, 0.5 now"),
+    ({"weight_decay": 0.1}, r"optimizer.weight_decay None then, 0.1 now"),
+    ({"loss": 0.1}, r"loss.label_smoothing 0 then, 0.1 now"),
+])
+def test_a_model_that_is_compiled_otherwise_is_not_gone_on_with(change, sentence, tmp_path):
+    """Also where no options were given; a plateau's lower rate is no other one."""
+    def model(learning_rate=0.1, loss=0.0, **more):
+        made = build()
+        smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=loss)
+        made.compile(keras.optimizers.SGD(learning_rate, **more), smooth, metrics=["accuracy"])
+        return made
+
+    def fit(model, *own):
+        labels = np.eye(3)[LABELS]
+        with Run(tmp_path, model, save_every=0) as run:
+            model.fit(
+                IMAGES, labels, verbose=0, epochs=6, validation_data=(IMAGES, labels),
+                initial_epoch=run.initial_epoch, callbacks=run.callbacks(*own),
+            )
+
+    class Lower(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.optimizer.learning_rate = 0.01
+            if epoch == 2:
+                raise RuntimeError("cut")
+
+    same = model()
+    with pytest.raises(RuntimeError, match="cut"):
+        fit(same, Lower())
+    with pytest.raises(ValueError, match=sentence + r"\)\. Compile as before"):
+        Run(tmp_path, model(**change))
+    Run(tmp_path, model())
+    Run(tmp_path, same)
+
+
+def test_best_weights_that_cannot_be_read_are_told_with_a_way_on(tmp_path, capsys):
+    run, model = train(tmp_path)
+    last = model.get_weights()
+    damaged = bytearray(run.best_file.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    run.best_file.write_bytes(damaged)
+    with pytest.raises(ValueError, match="best weights cannot be read from .*best.keras.*last weights; delete that"):
+        run.restore_best()
+    for one, other in zip(last, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+    run.best_file.unlink()
+    run.restore_best()
+    assert "best.keras is not there: the model keeps its last weights" in capsys.readouterr().out
+
+
+def test_training_on_nothing_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="nothing to train on: the training data had no batch"):
+        train(tmp_path, dataset=data().take(0))
+
+
+def test_a_schedule_that_ends_long_before_the_training_is_told(tmp_path, capsys):
+    def fit(folder, **steps):
+        model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(keras.optimizers.SGD(WarmupCosine(0.1, epochs=6, **steps)), loss, metrics=["accuracy"])
+        run, _ = train(folder, model=model)
+        return capsys.readouterr().out, run.log()["learning_rate"]
+
+    said, _ = fit(tmp_path / "one")
+    assert "WARNING: WarmupCosine is at its end after 6 batches, and training has 6 epochs of 4" in said
+    assert "give it steps=4" in said
+    said, rates = fit(tmp_path / "two", steps=4)
+    assert "WARNING" not in said
+    # The rate of the last batch that was trained, which is not 0 yet.
+    np.testing.assert_allclose(rates, [0.05 * (1 + np.cos(np.pi * (4 * n - 1) / 24)) for n in range(1, 7)], rtol=1e-5)
+
+
+def test_a_run_of_another_version_is_told(tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(2))
+    newest = max(tmp_path.glob("step_*"))
+    note, arrays = checkpoint.read(newest)
+    del note["compiled"]
+    checkpoint.write(newest, note, arrays)
+    with pytest.raises(ValueError, match="written by another version of kerazoo .there is no 'compiled' in it"):
+        Run(tmp_path, build(), OPTIONS)
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
@@ -461,6 +597,27 @@ def test_averaged_weights_are_validated_and_kept_batch_norms_included(tmp_path):
     again, _ = train(tmp_path / "b", Interrupt(99), model=resumed, epochs=8)
     assert again.log() == run.log()
     assert_same(everything(resumed), everything(model))
+
+
+def test_a_short_training_is_not_averaged_with_its_start(tmp_path):
+    """A constant share of 0.999 would leave 0.98 of the first weights and statistics after 20 updates."""
+    keras.utils.set_random_seed(0)
+    model, seen = small(), {}
+    rule = optimizer(model, "sgd", 0.02, ema=0.999, verbose=False)
+    model.compile(rule, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+
+    class Note(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.setdefault("first", self.model.get_weights())
+
+        def on_epoch_end(self, epoch, logs=None):
+            seen["last"] = self.model.get_weights()
+
+    train(tmp_path, Note(), model=model, epochs=5)
+    averaged = kerazoo.load_model(tmp_path / "last.keras", compile=False).get_weights()
+    for first, average, last in zip(seen["first"], averaged, seen["last"]):
+        way = np.linalg.norm(last - first)
+        assert 0 < np.linalg.norm(last - average) < 0.5 * way
 
 
 def small():

@@ -379,7 +379,38 @@ def test_the_features_of_an_image_are_computed_once(monkeypatch, capsys):
     monkeypatch.setattr(cached.Store, "compute", count)
     fine_tune(tiny(), Batches(), Batches(), epochs=(4, 0), verbose=2)
     assert sum(seen) == 48  # those of validation are the same images
-    assert "Features of 48 images are computed once: 6 numbers each" in capsys.readouterr().out
+    assert "Features of 96 images, 48 of them different, are computed once: 6 numbers each" in capsys.readouterr().out
+
+
+def test_features_are_in_memory_once(monkeypatch):
+    """Batches hold what the store holds, and where each epoch has other images, nothing of epochs before."""
+    from kerazoo.train import cached
+
+    image = keras.Input((8, 8, 3))
+    store = cached.Store(keras.Model(image, layers.GlobalAveragePooling2D()(image)), 16)
+    data = cached.Features(store, Batches())
+    data.set_epoch(1)
+    held = {id(row) for row in store.rows.values()}
+    assert len(held) == 48 == store.seen and all(id(row) in held for rows, _ in data.batches for row in rows)
+
+    class Noisy(Batches):
+        def __getitem__(self, place):
+            images, labels = super().__getitem__(place)
+            return images + np.uint8(self.epoch), labels
+
+        def set_epoch(self, epoch):
+            super().set_epoch(epoch)
+            self.epoch = epoch
+
+    for limit in (1000, 60):
+        monkeypatch.setattr(cached, "LIMIT", limit * 3 * 4)
+        store = cached.Store(store.extractor, 16)
+        validation, data = cached.Features(store, [(IMAGES[:9] // 2, LABELS[:9])]), cached.Features(store, Noisy())
+        for epoch in (1, 2, 3):
+            data.set_epoch(epoch)
+        assert len(store.rows) == store.count == 9 and not data.keep
+        validation.set_epoch(1)
+        assert validation.keep and store.count == 9
 
 
 @pytest.mark.parametrize("room", [1000, 50])
@@ -415,6 +446,36 @@ def test_too_many_features_are_not_kept(monkeypatch, capsys):
     for data in ((IMAGES, LABELS), Batches()):
         fine_tune(tiny(), data, epochs=(1, 0), verbose=2)
         assert "Features are not kept: 6 numbers an image are more than the 0.0 GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("epochs", [(1, 1), (1, 0)])
+def test_a_pattern_of_the_second_part_is_checked_before_the_first(epochs, capsys):
+    model = tiny()
+    before = values(model)
+    with pytest.raises(ValueError, match="lr_multipliers: 'hed' matches no layer with weights; did you mean head"):
+        fine_tune(model, (IMAGES, LABELS), epochs=epochs, lr_multipliers={"hed": 2.0})
+    assert not changed(before, values(model)) and not capsys.readouterr().out
+
+
+def test_layers_inside_of_layers_that_are_no_models_are_reached():
+    class Block(layers.Layer):
+        def __init__(self):
+            super().__init__(name="block")
+            self.dense, self.norm = layers.Dense(3, name="block_dense"), layers.BatchNormalization(name="block_bn")
+
+        def build(self, shape):
+            self.dense.build(shape)
+            self.norm.build((None, 3))
+
+        def call(self, x, training=None):
+            return self.norm(self.dense(x), training=training)
+
+    image = keras.Input((8,))
+    model = keras.Model(image, layers.Dense(2, name="head")(Block()(image)))
+    assert "Frozen: 2 layers up to block_bn with 33 parameters, 1 batch norm in inference mode" in freeze(model)
+    assert unfreeze(model, batch_norm=False) == "Trained: 35 parameters; 1 batch norm in inference mode."
+    block = model.get_layer("block")
+    assert block.dense.trainable and not block.norm.trainable
 
 
 def test_the_best_epoch_of_both_parts_comes_back():

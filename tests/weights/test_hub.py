@@ -209,12 +209,20 @@ def test_a_file_damaged_later_is_downloaded_anew(server, tag):
     assert fetch(tag).read_bytes() == server.content
 
 
-def test_progress_is_shown_when_asked_for_and_not_in_a_log(tag, capsys):
+def test_progress_is_shown_when_asked_for_as_a_bar_or_in_two_lines(tag, capsys, monkeypatch):
     fetch(tag)
     assert capsys.readouterr().err == ""
     location(tag).unlink()
     fetch(tag, progress=True)
-    assert f"{tag.repo or 'weights.pth'}: 100%" in capsys.readouterr().err
+    label = tag.repo or "weights.pth"
+    start, end = capsys.readouterr().err.splitlines()
+    assert start.startswith(f"{label}: downloading http") and end.startswith(f"{label}: 0.")
+    assert "MB are there after" in end
+    location(tag).unlink()
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    fetch(tag, progress=True)
+    error = capsys.readouterr().err
+    assert f"{label}: 100%" in error and "downloading" not in error
 
 
 class TestHub:
