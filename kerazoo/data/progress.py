@@ -26,16 +26,17 @@ def progress(what, total, unit):
     """
     from tqdm import tqdm
 
-    begun, told = time.monotonic(), False
+    begun, so_far, told = time.monotonic(), 0, False
     with tqdm(total=total, desc=what, unit=unit, delay=DELAY, leave=False, disable=None) as bar:
 
         def done(count=1):
-            nonlocal told
+            nonlocal so_far, told
             bar.update(count)
+            so_far += count
             if bar.disable and not told and time.monotonic() - begun >= DELAY:
                 told = True
                 print(f"{what}: {total:,} {unit}s ...", file=sys.stderr, flush=True)
+            if told and so_far == total:
+                print(f"{what}: done after {time.monotonic() - begun:,.0f} s.", file=sys.stderr, flush=True)
 
         yield done
-    if told:
-        print(f"{what}: done after {time.monotonic() - begun:,.0f} s.", file=sys.stderr, flush=True)

@@ -33,3 +33,11 @@ def test_a_terminal_has_a_bar(monkeypatch, capsys):
     go()
     error = capsys.readouterr().err
     assert "Checking images:" in error and "\r" in error and "files ..." not in error
+
+
+def test_the_end_is_told_although_nobody_asks_for_more_than_the_last(monkeypatch, capsys):
+    from kerazoo.data import facts
+
+    monkeypatch.setattr(progress, "DELAY", 0)
+    assert dict(zip("ab", facts.each_with_bar(str.upper, "ab"))) == {"a": "A", "b": "B"}
+    assert capsys.readouterr().err.endswith("Checking images: done after 0 s.\n")

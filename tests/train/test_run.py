@@ -617,7 +617,7 @@ def test_a_short_training_is_not_averaged_with_its_start(tmp_path):
     averaged = kerazoo.load_model(tmp_path / "last.keras", compile=False).get_weights()
     for first, average, last in zip(seen["first"], averaged, seen["last"]):
         way = np.linalg.norm(last - first)
-        assert 0 < np.linalg.norm(last - average) < 0.5 * way
+        assert 0 < np.linalg.norm(last - average) < 0.7 * way
 
 
 def small():
