@@ -40,7 +40,7 @@ def main(args):
         optimizer(model, "adamw", rate, weight_decay=1e-2),
         keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.02),
         metrics=["accuracy"],
-        steps_per_execution=16,  # such short steps are worth no call of their own
+        steps_per_execution=1 if keras.backend.backend() == "torch" else 16,  # its steps are short
     )
 
     with Run(args.output, model, vars(args)) as run:

@@ -50,7 +50,7 @@ def main(args):
             optimizer(model, "adamw", rate, weight_decay=1e-2, verbose=False),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
-            steps_per_execution=16,  # such short steps are worth no call of their own
+            steps_per_execution=1 if keras.backend.backend() == "torch" else 16,  # its steps are short
         )
         print(f"{name}: {NETWORKS[name]}, {model.count_params():,} parameters")
         with Run(folder / name, model, vars(args)) as run:

@@ -36,9 +36,9 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def set_model(self, model):
         super().set_model(model)
-        norms = [layer for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)]
         self.statistics = [
-            variable for layer in dict.fromkeys(norms) for variable in (layer.moving_mean, layer.moving_variance)
+            variable for layer in layers_of(model) if isinstance(layer, keras.layers.BatchNormalization)
+            for variable in (layer.moving_mean, layer.moving_variance)
         ]
 
     def on_train_begin(self, logs=None):

@@ -6,6 +6,8 @@ import inspect
 import keras
 import numpy as np
 
+from kerazoo.train.distribution import several_hosts
+
 LIMIT = 2 * 2**30  # bytes of features kept in memory
 
 
@@ -23,6 +25,8 @@ def features(model, order, data, validation_data, batch_size, *, strict, say):
         (head, data, validation_data), or None where features cannot be kept.
     """
     problem, start, rest = cut(model, order, strict)
+    if several_hosts():
+        problem = "several hosts share the images"
     if problem:
         say(f"Features are not kept: {problem}.")
         return None

@@ -423,7 +423,9 @@ def prepare(model):
         for layer in layers_of(model):
             draw_per_replica(layer)
         if model.compiled:
-            model.jit_compile, model.steps_per_execution = False, 1
+            if model.steps_per_execution != 1:
+                print(f"steps_per_execution={model.steps_per_execution} is 1 on several devices of TensorFlow.")
+            model.jit_compile, model.steps_per_execution, model.train_function = False, 1, None
     if several_hosts():
         gather_predictions(model)
     return model

@@ -54,11 +54,16 @@ def steps(model):
 
 
 def layers_of(layer):
-    """A model or layer, then all layers inside of it, at any depth; one in several places comes several times."""
-    yield layer
-    # The public list is one of models alone: it leaves out layers inside of layers.
-    for inner in getattr(layer, "_layers", ()):
-        yield from layers_of(inner)
+    """A model or layer, then all layers inside of it, at any depth, each once."""
+    seen, waiting = set(), [layer]
+    while waiting:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        # The public list is one of models alone: it leaves out layers inside of layers.
+        waiting += reversed(getattr(one, "_layers", ()))
 
 
 def weighted(order):

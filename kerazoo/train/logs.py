@@ -9,17 +9,14 @@ import time
 
 import keras
 
-from kerazoo.train.schedules import schedule_of
+from kerazoo.train.schedules import rate_at
 
 
 class LearningRateLog(keras.callbacks.Callback):
     """Adds the learning rate of the epoch's last batch to the logs; Keras leaves it out under a schedule."""
 
     def on_epoch_end(self, epoch, logs=None):
-        optimizer = self.model.optimizer
-        schedule = schedule_of(optimizer)
-        rate = optimizer.learning_rate if schedule is None else schedule(max(int(optimizer.iterations) - 1, 0))
-        logs["learning_rate"] = float(keras.ops.convert_to_numpy(rate))
+        logs["learning_rate"] = rate_at(self.model.optimizer, 1)
 
 
 class CSVLog(keras.callbacks.Callback):

@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 
+import filelock
 import keras
 import numpy as np
 
@@ -22,13 +23,18 @@ from kerazoo.train.average import AveragedWeights
 from kerazoo.train.checkpoint import Checkpoints, Damaged
 from kerazoo.train.distribution import from_chief, is_chief, prepare, several_hosts
 from kerazoo.train.graph import layers_of
-from kerazoo.train.schedules import schedule_of
+from kerazoo.train.schedules import Ending, rate_at, schedule_of
 
 # Where a run lives and what it runs on may change from one start to the next.
 FREE_OPTIONS = ("output", "devices", "hosts", "host_index")
 SHARE = 200  # a checkpoint may cost one part in so many of the time
 PATIENCE = 5.0  # seconds between two checkpoints at least
 EARLIER = "earlier"  # where in the folder what older runs left lies
+# What a run and the recipes leave; first what says least of whether there was one.
+LEFT = ("tensorboard", "curves.png", "mistakes.png", "test.json", "log.csv", "last.keras", "best.keras")
+NOTED = {"options", "compiled", "state", "batches", "names", "callbacks"}
+LOCKS = {}  # of the folders of this process's runs, until it ends
+START = "the start"
 CHECK_EVERY = 20  # batches between two looks at whether the loss is still a number
 
 
@@ -37,13 +43,15 @@ class Run:
 
     Checkpoints hold the weights, the seeds of dropout and augmentation, the optimizer, averaged weights, the metrics of
     the epoch so far, the history, and what callbacks count. They are written at the end of a batch, as often as costs
-    less than 0.5 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not at
-    all, with a checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle of
-    an epoch, and ends with the very weights, figures and logs of one that was never cut; with other data, it goes on
+    less than 0.5 % of the time and at most every five seconds, and when training ends or is interrupted; whole or not
+    at all, with a checksum, the newest two kept. With a data set of `kerazoo.data.load`, the run goes on in the middle
+    of an epoch, and ends with the very weights, figures and logs of one that was never cut; with other data, it goes on
     from the end of the last whole epoch that was saved, and the order of those data is not its affair.
 
-    A run that has ended is not gone on with: the same command trains anew, and what the folder held is moved to
-    `earlier/1`, `earlier/2` and so on inside of it. Several hosts (JAX) share the folder; the first writes.
+    A run that has ended is not gone on with: the same command trains anew, and what it and its recipe had left is moved
+    to `earlier/1`, `earlier/2` and so on in the folder. One process at a time trains in a folder. Several hosts (JAX)
+    share it; the first writes. The weights at the end of the last epoch, and the best ones until they are written, are
+    kept in the memory of the host.
 
     Used as a context, it turns Ctrl-C and SIGTERM into a checkpoint, and one line that says what was saved and how to
     go on. A full disk stops nothing: training goes on with a warning, and what was saved before stays.
@@ -63,9 +71,9 @@ class Run:
         best: {"epoch": counted from 1, 0 for none; "value": of the monitored figure}.
 
     Raises:
-        ValueError: if the model is not compiled, or if the folder holds an interrupted run with other options, of
-            another model, or one that cannot be read.
-        OSError: if the folder cannot be made or written.
+        ValueError: if the model is not compiled or cannot be saved, or if the folder holds an interrupted run with
+            other options, of another model, or one that cannot be read.
+        OSError: if the folder cannot be made or written, or another process trains in it.
 
     Example:
         >>> with Run("runs/lenet5", model, vars(args)) as run:
@@ -81,20 +89,25 @@ class Run:
             raise ValueError(
                 f"save_every must be seconds, 0 for each batch, or None to let the run choose; got {save_every!r}."
             )
+        if options is not None and not isinstance(options, dict):
+            raise TypeError(f"options must be a dictionary such as vars(args), or None; got {options!r}.")
         self.path, self.model, self.monitor, self.save_every = pathlib.Path(path), model, monitor, save_every
         self.options = {key: value if isinstance(value, (int, float, bool)) else str(value)
                         for key, value in (options or {}).items() if key not in FREE_OPTIONS}
         self.compiled = states.compiled(model)
-        self.state = {"epoch": 0, "batch": 0, "step": 0, "best": {"epoch": 0, "value": None}, "stopped": False}
+        self.state = {"epoch": 0, "batch": 0, "step": 0, "best": {"epoch": 0, "value": None}, "stopped": False,
+                      "seed": None}
         self.dataset, self.batches, self.offset = None, None, 0
         self.saved, self.restored = None, None  # the note of the last checkpoint; (note, arrays) to go on from
         self.signal, self.training, self.handlers = None, False, {}
         self.cut = False  # whether the epoch that was gone on with has come to its end
         self.began, self.filters, self.failed = False, contextlib.ExitStack(), set()
+        self.first = None  # the epoch that fit begins with
         prepare(model)
         self.chief = is_chief()
         if self.chief:
             make_writable(self.path)
+            lock(self.path)
         self.checkpoints = Checkpoints(self.path)
         if not self.restore() and self.chief:
             self.checkpoints.clear()
@@ -122,23 +135,23 @@ class Run:
             note, arrays = saved
             if not note["state"]["step"]:
                 return False
+            if missing := NOTED - set(note):
+                raise ValueError(
+                    f"The interrupted run in {self.path} was written by another version of kerazoo, without "
+                    f"{', '.join(sorted(missing))}. Go on with that version, give another folder, or delete this one "
+                    "to start anew."
+                )
             self.check_options(note["options"])
             states.pairs(self.model, note["names"], arrays)
             self.check_compiled(note["compiled"])
             states.restore(self.model, note["names"], arrays)
-        except OtherOptions:
-            raise
-        except KeyError as error:
-            raise ValueError(
-                f"The interrupted run in {self.path} was written by another version of kerazoo (there is no {error} in "
-                "it). Go on with that version, give another folder, or delete this one to start anew."
-            ) from error
         except (Damaged, states.OtherModel) as error:
             raise ValueError(
                 f"The interrupted run in {self.path} cannot be gone on with: {error}. Give another folder, or delete "
                 "this one to start anew."
             ) from error
         self.restored, self.saved, self.state = saved, note, note["state"]
+        self.compiled = note["compiled"][0]
         self.say(f"Going on from {self.place(note)} in {self.path}.")
         return True
 
@@ -169,7 +182,10 @@ class Run:
 
     def check_compiled(self, before):
         # Either as the run was begun, or as it was when it was interrupted: a plateau lowers the rate.
-        now, (then, later) = self.compiled, before
+        now, (then, later) = dict(self.compiled), before
+        if int(self.model.optimizer.iterations):
+            # In a notebook, the same model again: its rate may have been lowered since.
+            now["optimizer.learning_rate"] = then.get("optimizer.learning_rate")
         other = {key for key in {*then, *now} if now.get(key) not in (then.get(key), later.get(key))}
         # Of another class, the arguments are of no interest.
         different = [
@@ -184,18 +200,23 @@ class Run:
             )
 
     def put_aside(self):
-        """Move what an earlier run has left, which cannot be gone on with, where it is out of the way."""
-        left = [path for path in self.path.iterdir() if path.name != EARLIER]
-        if not any(path in left for path in (self.best_file, self.last_file)):
+        """Move what an earlier run has left, which cannot be gone on with, where it is out of the way.
+
+        Nothing but that: the folder may well hold other things. If this is cut, the next start goes on with it.
+        """
+        part = self.path / EARLIER / ".part"
+        if not any(path.exists() for path in (part, self.best_file, self.last_file)):
             # Nothing that took time; and TensorBoard would draw two runs as one curve.
             shutil.rmtree(self.path / "tensorboard", ignore_errors=True)
             return
+        part.mkdir(parents=True, exist_ok=True)
+        for name in LEFT:
+            if (self.path / name).exists():
+                (self.path / name).rename(part / name)
         number = 1
-        while (folder := self.path / EARLIER / str(number)).exists():
+        while (folder := part.with_name(str(number))).exists():
             number += 1
-        folder.mkdir(parents=True)
-        for path in left:
-            path.rename(folder / path.name)
+        part.rename(folder)
         self.say(f"{self.path} held the models of an earlier run: they are in {folder} now, and training starts anew.")
 
     def data(self, dataset):
@@ -213,6 +234,11 @@ class Run:
         Example:
             >>> model.fit(run.data(train), shuffle=False, initial_epoch=run.initial_epoch, callbacks=run.callbacks())
         """
+        if isinstance(dataset, (tuple, list)) and not self.restored:
+            raise TypeError(
+                f"run.data takes a data set, such as kerazoo.data.load gives; got a {type(dataset).__name__}. Arrays "
+                "go into fit as they are: fit(x, y, ...)."
+            )
         self.dataset = dataset
         self.batches = length(dataset)
         before = self.saved and self.saved["batches"]
@@ -231,8 +257,9 @@ class Run:
 
         The learning rate is logged each epoch, to `log.csv` and TensorBoard too. Layers with a `set_epoch` are told the
         epoch. Where the optimizer averages weights (`ema`), validation and the best checkpoint use the averages, those
-        of batch norms' statistics too. If the loss is no number any more, the weights of the last checkpoint, which are
-        finite, come back, and training ends with an error that says so.
+        of batch norms' statistics too. If the loss is no number any more, the weights of the last checkpoint or the end
+        of the last epoch, which are finite, come back into the model and into `last.keras`, and training ends with an
+        error that says so.
 
         Args:
             own: callbacks of your own. What they keep in attributes of plain numbers, texts and arrays is part of the
@@ -399,6 +426,23 @@ class Run:
         return f"Interrupted. Saved in {self.path}: {self.place(note)}{weights}. The same command goes on from there."
 
 
+def lock(folder):
+    """Keep other processes out of the folder while this one lives; a file system without locks does without."""
+    path = folder.resolve()
+    if path in LOCKS:
+        return
+    held = filelock.FileLock(path / ".lock")
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise BlockingIOError(
+            f"Another process is training in {folder}. Wait for its end, stop it, or give another folder."
+        ) from None
+    except (OSError, NotImplementedError):
+        return
+    LOCKS[path] = held
+
+
 class OtherOptions(ValueError):
     """The folder holds an interrupted run of another command."""
 
@@ -441,25 +485,29 @@ class Begin(keras.callbacks.Callback):
             )
 
     def look_at_schedule(self):
-        schedule, batches = schedule_of(self.model.optimizer), self.run.batches
-        end = getattr(schedule, "end", None)
-        if end is None or not batches:
-            return
-        epochs = self.params["epochs"]
-        if end < (epochs - 1) * batches:
+        schedule, batches, epochs = schedule_of(self.model.optimizer), self.run.batches, self.params["epochs"]
+        if isinstance(schedule, Ending) and batches and schedule.end < (epochs - 1) * batches:
             self.run.say(
-                f"WARNING: {schedule.name} is at its end after {end} batches, and training has {epochs} epochs of "
-                f"{batches}. If it was meant to count epochs, give it steps={batches}."
+                f"WARNING: {schedule.name} is at its end after {schedule.end} batches, and training has {epochs} "
+                f"epochs of {batches}. If it was meant to count epochs, give it steps={batches}."
             )
 
     def on_epoch_begin(self, epoch, logs=None):
         run, model = self.run, self.model
+        if run.first is None:
+            run.first = epoch
+            if epoch != run.state["epoch"]:
+                raise ValueError(
+                    f"fit begins with epoch {epoch + 1}, and the run in {run.path} with epoch "
+                    f"{run.state['epoch'] + 1}: give fit initial_epoch=run.initial_epoch."
+                )
         run.offset = run.state["batch"] if epoch == run.state["epoch"] else 0
         run.state.update(epoch=epoch, batch=run.offset)
         # Keras may have drawn a batch already, to see its shape, and the data set would count that as an epoch.
         for one in (run.dataset, *layers_of(model)):
             if hasattr(one, "set_epoch"):
                 one.set_epoch(epoch)
+        states.seed_draws(run.state["seed"], epoch)
         if run.offset:
             note, arrays = run.restored
             try:
@@ -472,6 +520,11 @@ class Begin(keras.callbacks.Callback):
             # Keras is told the length of a whole epoch, which all others have.
             run.filters.enter_context(warnings.catch_warnings())
             warnings.filterwarnings("ignore", "Your input ran out of data")
+
+    def on_train_batch_begin(self, batch, logs=None):
+        run = self.run
+        if run.restored is not None and "torch" in run.restored[1] and run.offset and not batch:
+            states.global_draws(run.restored[1]["torch"])  # opening the data has drawn
 
     def on_epoch_end(self, epoch, logs=None):
         if not self.run.state["batch"]:
@@ -509,7 +562,8 @@ class Keeper(keras.callbacks.Callback):
             self.model.history = self.history
         elif not run.state["step"]:
             # Before the first step: so that there are finite weights to come back to, whatever happens.
-            if not self.model.optimizer.built:
+            run.state["seed"] = states.draw_seed()
+            if self.model.built and not self.model.optimizer.built:
                 self.model.optimizer.build(self.model.trainable_variables)
             self.save()
         if self.average:
@@ -618,47 +672,48 @@ class Keeper(keras.callbacks.Callback):
             self.diverged(f"The loss became {float(loss)}")
 
     def diverged(self, what):
-        """Put back the last weights that are numbers, write the best ones, and raise."""
-        run, rate = self.run, self.highest_rate()
+        """Put back the last weights that are numbers, write them and the best ones, and raise."""
+        run = self.run
+        rate = max(rate_at(self.model.optimizer, back) for back in range(CHECK_EVERY + 1))
         place = f"epoch {run.state['epoch'] + 1}, batch {run.state['batch']}"
         kept = ""
-        if not several_hosts():  # what is put back must be so by all hosts together, and only this one may have noticed
-            kept = f" The model has the weights of {self.put_back()} again"
-            if self.best_weights is not None:
-                with run.guard("The best model"):
-                    self.save_best()
+        # What is put back must be so by all hosts together, and only this one may have noticed.
+        if not several_hosts() and (put := self.put_back()):
+            kept = f" The model has the weights of {put} again"
+            if put != START:
+                with run.guard("The last model"):
+                    self.save_model(run.last_file)
+                if self.best_weights is not None:
+                    with run.guard("The best model"):
+                        self.save_best()
+                if "The last model" not in run.failed:
+                    kept += f", as has {run.last_file}"
             best = run.state["best"]
-            kept += "." if not best["epoch"] or not run.best_file.exists() else (
-                f"; {run.best_file} holds the best, of epoch {best['epoch']} ({run.monitor} {best['value']:.4g})."
-            )
+            if best["epoch"] and run.best_file.exists() and "The best model" not in run.failed:
+                kept += f"; {run.best_file} has the best, of epoch {best['epoch']} ({run.monitor} {best['value']:.4g})"
+            kept += "."
         raise Diverged(
             f"{what} in {place}: training was stopped.{kept} Try a lower learning rate (it is {rate:.3g}), a longer "
-            "warm-up, or clip_norm, in another folder or with this one deleted."
+            "warm-up, or clip_norm, in another folder."
         )
 
     def put_back(self):
-        """Give the model the newest weights that are all numbers; returns in words which."""
-        run = self.run
-        saved = run.checkpoints.newest(tell=run.say)
+        """Give the model the newest weights that are all numbers; returns in words which, None if there are none."""
+        run, saved = self.run, None
         states.sync(self.model)
-        if saved is not None:
-            note, arrays = saved
-            states.restore(self.model, note["names"], arrays)
-        if self.whole is not None and (saved is None or self.whole[0] > note["state"]["epoch"]):
+        with contextlib.suppress(Damaged, states.OtherModel):
+            saved = run.checkpoints.newest(tell=run.say)
+            if saved is not None:
+                states.restore(self.model, saved[0]["names"], saved[1])
+        if self.whole is not None and (saved is None or self.whole[0] > saved[0]["state"]["epoch"]):
+            # The optimizer stays at that checkpoint: its own numbers may be none.
             epochs, weights = self.whole
             for variable, value in zip(self.model.weights, weights):
                 variable.assign(value)
             return f"the end of epoch {epochs}"
-        return run.place(note) if note["state"]["step"] else "the start"
-
-    def highest_rate(self):
-        """Of the batches since the loss was last seen to be a number."""
-        optimizer = self.model.optimizer
-        schedule = schedule_of(optimizer)
-        if schedule is None:
-            return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-        now = int(optimizer.iterations)
-        return max(float(schedule(step)) for step in range(max(now - CHECK_EVERY, 0), now + 1))
+        if saved is None:
+            return None
+        return run.place(saved[0]) if saved[0]["state"]["step"] else START
 
     def save(self, best=False):
         """Write the best model if it is new, then the checkpoint that counts it as written."""

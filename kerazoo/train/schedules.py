@@ -302,6 +302,20 @@ def schedule_of(optimizer):
     return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
+def rate_at(optimizer, back):
+    """The learning rate that an optimizer used so many batches ago, 1 for the last one."""
+    schedule = schedule_of(optimizer)
+    if schedule is None:
+        return float(ops.convert_to_numpy(optimizer.learning_rate))
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    # The public `iterations` counts updates; schedules count batches, ours in whole updates.
+    batch = max(int(optimizer._iterations) - back, 0)
+    every = optimizer.gradient_accumulation_steps or 1
+    if hasattr(optimizer, "ema_momentum_at"):
+        batch -= batch % every
+    return float(ops.convert_to_numpy(schedule(batch)))
+
+
 def number(value, name, wanted, *, least=None, above=None, below=None, whole=False):
     """A figure as a plain Python number, which a configuration file can hold.
 

@@ -1,6 +1,7 @@
 """All that a training depends on, as arrays and numbers: read from a compiled model and its callbacks, and put back."""
 import copy
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -114,17 +115,29 @@ def finite(array):
 
 
 def compiled(model):
-    """{"optimizer.learning_rate": "0.1", ...}: what the model is compiled with, without what has no configuration."""
+    """{"optimizer.learning_rate": "0.1", ...}: what the model is compiled with.
+
+    Raises:
+        ValueError: if the optimizer or the loss has no configuration, without which a model cannot be saved.
+    """
+    weights = getattr(getattr(model, "_compile_config", None), "config", {}).get("loss_weights")
     found = {}
-    for name in ("optimizer", "loss"):
+    for name, value in {"optimizer": model.optimizer, "loss": model.loss, "loss_weights": weights}.items():
         try:
-            found.update(flat(keras.saving.serialize_keras_object(getattr(model, name)), name))
-        except Exception:  # an object of the user's, which need not be serializable
-            continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of lambdas, which are shown as such
+                config = keras.saving.serialize_keras_object(value)
+        except Exception as error:  # whatever the user's object raises
+            raise ValueError(
+                f"The model's {name} cannot be saved, and so neither can the model: {error}. Give it a get_config()."
+            ) from error
+        found.update(flat(config, name))
     return found
 
 
 def flat(config, name):
+    if isinstance(config, dict) and config.get("class_name") == "__lambda__":
+        return {name: "a lambda"}  # its bytecode holds line numbers
     if isinstance(config, dict) and "class_name" in config:
         return {name: config["class_name"], **flat(config["config"], name)}
     if isinstance(config, (dict, list, tuple)):
@@ -132,7 +145,9 @@ def flat(config, name):
         return {
             key: text for part, value in items if part != "name" for key, text in flat(value, f"{name}.{part}").items()
         }
-    return {name: f"{config:.6g}" if isinstance(config, float) else unnumbered(str(config))}
+    if config is None:
+        return {}
+    return {name: f"{config:.6g}" if isinstance(config, float) else unnumbered(str(config))[:80]}
 
 
 def global_draws(draws=None):
@@ -144,6 +159,23 @@ def global_draws(draws=None):
     if draws is None:
         return torch.random.get_rng_state().numpy().copy()
     torch.random.set_rng_state(torch.tensor(np.asarray(draws)))
+
+
+def seed_draws(seed, epoch):
+    """Let PyTorch draw in an epoch what depends on the two alone: opening data and validation draw as well."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.manual_seed((seed + epoch) % 2**63)
+
+
+def draw_seed():
+    """A seed for `seed_draws`, from what the user has seeded."""
+    if keras.backend.backend() != "torch":
+        return 0
+    import torch
+
+    return int(torch.randint(2**62, ()))
 
 
 class CallbackStates:

@@ -91,7 +91,8 @@ def test_a_run_leaves_its_best_model_and_its_logs(tmp_path):
     np.testing.assert_array_equal(best(IMAGES), model(IMAGES))
     assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(max(log["val_accuracy"])) == run.best["value"]
     assert log["val_accuracy"][run.best["epoch"] - 1] == run.best["value"]
-    assert {file.name for file in tmp_path.iterdir()} == {"best.keras", "last.keras", "log.csv", "tensorboard"}
+    left = {file.name for file in tmp_path.iterdir()} - {".lock"}
+    assert left == {"best.keras", "last.keras", "log.csv", "tensorboard"}
 
 
 def test_tensorboard_finds_the_figures(tmp_path):
@@ -257,7 +258,7 @@ def test_a_run_of_another_command_is_not_gone_on_with(tmp_path):
 def test_a_finished_run_starts_anew_and_what_it_left_is_moved_out_of_the_way(tmp_path, capsys):
     first, _ = train(tmp_path)
     (tmp_path / "test.json").write_text("0.9")
-    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file() and path.name != ".lock"}
     run, _ = train(tmp_path, epochs=2)
     assert run.log()["epoch"] == [0, 1]
     assert len(list((tmp_path / "tensorboard" / "train").glob("events*"))) == 1
@@ -341,8 +342,10 @@ def test_a_disk_that_is_full_at_the_end_keeps_the_checkpoints(tmp_path, monkeypa
 def test_any_model_goes_on_within_an_epoch(tmp_path):
     def build_sequential():
         keras.utils.set_random_seed(0)
-        layers = keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dropout(0.3), keras.layers.Dense(3)
-        model = keras.Sequential([keras.Input((8, 8, 1)), *layers])
+        model = keras.Sequential([
+            keras.Input((8, 8, 1)), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dropout(0.3),
+            keras.layers.Dense(3),
+        ])
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         return model
 
@@ -413,13 +416,142 @@ def test_what_was_reached_before_a_divergence_is_not_lost(monitor, tmp_path, mon
     assert len(after) == 1
     for one, other in zip(after[0], model.get_weights()):
         np.testing.assert_array_equal(one, other)
+    assert f"again, as has {run.last_file}" in str(error.value)
+    last = kerazoo.load_model(run.last_file, compile=False)
+    for one, other in zip(after[0], last.get_weights()):
+        np.testing.assert_array_equal(one, other)
     if monitor is None:
         assert not run.best_file.exists()
     else:
-        assert f"{run.best_file} holds the best, of epoch 1 (val_accuracy" in str(error.value)
+        assert f"{run.best_file} has the best, of epoch 1 (val_accuracy" in str(error.value)
         best = kerazoo.load_model(run.best_file, compile=False)
         for one, other in zip(after[0], best.get_weights()):
             np.testing.assert_array_equal(one, other)
+
+
+def test_a_divergence_without_anything_to_come_back_to_is_still_told(tmp_path, monkeypatch):
+    """The disk was full from the start; or the weights were no numbers at the start."""
+    def model(rate):
+        made = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        made.compile(keras.optimizers.SGD(rate), loss, metrics=["accuracy"])
+        return made
+
+    ill = model(0.1)
+    ill.weights[-1].assign(np.full(ill.weights[-1].shape, np.nan))
+    with pytest.raises(ArithmeticError, match="no number in epoch 1, batch 0: training was stopped. Try a lower"):
+        train(tmp_path / "ill", model=ill)
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "write", full)
+    with pytest.warns(UserWarning, match="The checkpoint could not be written"):
+        with pytest.raises(ArithmeticError, match="in epoch 1, batch 2: training was stopped. Try a lower"):
+            train(tmp_path / "full", model=model(1e30))
+
+
+def test_damaged_checkpoints_do_not_hide_a_divergence(tmp_path):
+    class Damage(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            for file in tmp_path.glob("step_*"):
+                file.write_bytes(b"")
+
+    with pytest.raises(ArithmeticError, match="the end of epoch 1 again"):
+        train(tmp_path, Damage(), Jump(), model=build())
+
+
+@pytest.mark.parametrize("kind", ["subclassed", "sequential"])
+def test_a_model_that_is_built_by_its_first_batch_trains(kind, tmp_path):
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(3)
+
+        def call(self, x):
+            return self.dense(keras.ops.reshape(keras.ops.cast(x, "float32") / 255, (-1, 64)))
+
+    model = Subclassed() if kind == "subclassed" else keras.Sequential([
+        keras.layers.Rescaling(1 / 255), keras.layers.Flatten(), keras.layers.Dense(3)
+    ])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    run, _ = train(tmp_path, model=model, epochs=2)
+    assert run.log()["epoch"] == [0, 1] and run.last_file.exists()
+
+
+@pytest.mark.parametrize("make", [
+    lambda model, rate: optimizer(model, "sgd", rate, accumulate=2, verbose=False),
+    lambda model, rate: keras.optimizers.SGD(rate, gradient_accumulation_steps=2),
+], ids=["ours", "Keras's"])
+def test_the_rate_is_that_of_the_batch_under_accumulation_too(make, tmp_path):
+    model, rate = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16), WarmupCosine(0.1, epochs=6, steps=4)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(make(model, rate), loss, metrics=["accuracy"])
+    run, _ = train(tmp_path, model=model)
+    first = 2 if hasattr(model.optimizer, "ema_momentum_at") else 1  # ours counts whole updates
+    np.testing.assert_allclose(run.log()["learning_rate"], [float(rate(4 * n - first)) for n in range(1, 7)], rtol=1e-5)
+
+
+def test_what_else_lies_in_the_folder_stays_and_a_cut_move_is_gone_on_with(tmp_path, monkeypatch, capsys):
+    train(tmp_path, epochs=1)
+    (tmp_path / "train.py").write_text("mine")
+    with pytest.raises(SystemExit):
+        train(tmp_path / "inner", Interrupt(2))
+    rename, left = pathlib.Path.rename, iter(range(2))
+
+    def cut(self, target):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", cut)
+    with pytest.raises(KeyboardInterrupt):
+        Run(tmp_path, build())
+    monkeypatch.undo()
+    Run(tmp_path, build())
+    assert {"best.keras", "last.keras", "log.csv", "tensorboard"} == {
+        path.name for path in (tmp_path / "earlier" / "1").iterdir()
+    }
+    assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["1"]
+    assert (tmp_path / "train.py").read_text() == "mine"
+    Run(tmp_path / "inner", build(), OPTIONS)
+    assert "Going on from" in capsys.readouterr().out
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path, run_python):
+    Run(tmp_path, build())
+    code = "import sys, keras, kerazoo\nfrom kerazoo.train import Run\n" \
+           "model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3)\nmodel.compile('sgd', 'mse')\n" \
+           "Run(sys.argv[1], model)"
+    result = run_python(code, tmp_path, check=False)
+    assert result.returncode and f"Another process is training in {tmp_path}. Wait for its end" in result.stderr
+
+
+def test_a_forgotten_initial_epoch_is_told(tmp_path):
+    with pytest.raises(SystemExit):
+        train(tmp_path, Interrupt(2))
+    model = build()
+    run = Run(tmp_path, model, OPTIONS)
+    with pytest.raises(ValueError, match="fit begins with epoch 1, .* with epoch 3: give fit initial_epoch="):
+        model.fit(run.data(data()), verbose=0, epochs=6, callbacks=run.callbacks())
+
+
+def test_a_loss_that_cannot_be_saved_is_told_before_training(tmp_path):
+    class Odd:
+        def __call__(self, y, scores):
+            return keras.losses.sparse_categorical_crossentropy(y, scores, from_logits=True)
+
+    model = build()
+    model.compile("sgd", Odd())
+    with pytest.raises(ValueError, match="The model's loss cannot be saved.*Give it a get_config"):
+        Run(tmp_path, model)
+    for loss in (lambda y, scores: keras.ops.mean(scores), "mse"):
+        model.compile("sgd", loss)
+        Run(tmp_path, model)
+    with pytest.raises(TypeError, match="options must be a dictionary"):
+        Run(tmp_path, model, ["epochs"])
+    with pytest.raises(TypeError, match="run.data takes a data set.*got a tuple"):
+        Run(tmp_path, model).data((IMAGES, LABELS))
 
 
 def test_a_divergence_under_a_schedule_names_the_rate_that_did_it(tmp_path):
@@ -436,13 +568,15 @@ def test_a_divergence_under_a_schedule_names_the_rate_that_did_it(tmp_path):
     ({"learning_rate": 0.5}, r"optimizer.learning_rate 0.1 then, 0.5 now"),
     ({"weight_decay": 0.1}, r"optimizer.weight_decay None then, 0.1 now"),
     ({"loss": 0.1}, r"loss.label_smoothing 0 then, 0.1 now"),
+    ({"loss_weights": [0.5]}, r"loss_weights.0 None then, 0.5 now"),
 ])
 def test_a_model_that_is_compiled_otherwise_is_not_gone_on_with(change, sentence, tmp_path):
     """Also where no options were given; a plateau's lower rate is no other one."""
-    def model(learning_rate=0.1, loss=0.0, **more):
+    def model(learning_rate=0.1, loss=0.0, loss_weights=None, **more):
         made = build()
         smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=loss)
-        made.compile(keras.optimizers.SGD(learning_rate, **more), smooth, metrics=["accuracy"])
+        rule = keras.optimizers.SGD(learning_rate, **more)
+        made.compile(rule, smooth, loss_weights=loss_weights, metrics=["accuracy"])
         return made
 
     def fit(model, *own):
@@ -454,9 +588,13 @@ def test_a_model_that_is_compiled_otherwise_is_not_gone_on_with(change, sentence
             )
 
     class Lower(keras.callbacks.Callback):
+        def __init__(self, last=2):
+            super().__init__()
+            self._last = last
+
         def on_epoch_end(self, epoch, logs=None):
             self.model.optimizer.learning_rate = 0.01
-            if epoch == 2:
+            if epoch == self._last:
                 raise RuntimeError("cut")
 
     same = model()
@@ -465,7 +603,11 @@ def test_a_model_that_is_compiled_otherwise_is_not_gone_on_with(change, sentence
     with pytest.raises(ValueError, match=sentence + r"\)\. Compile as before"):
         Run(tmp_path, model(**change))
     Run(tmp_path, model())
+    with pytest.raises(RuntimeError, match="cut"):
+        fit(same, Lower(4))
+    same.optimizer.learning_rate = 1e-4
     Run(tmp_path, same)
+    Run(tmp_path, model())
 
 
 def test_best_weights_that_cannot_be_read_are_told_with_a_way_on(tmp_path, capsys):
@@ -512,7 +654,7 @@ def test_a_run_of_another_version_is_told(tmp_path):
     note, arrays = checkpoint.read(newest)
     del note["compiled"]
     checkpoint.write(newest, note, arrays)
-    with pytest.raises(ValueError, match="written by another version of kerazoo .there is no 'compiled' in it"):
+    with pytest.raises(ValueError, match="written by another version of kerazoo, without compiled. Go on"):
         Run(tmp_path, build(), OPTIONS)
 
 
