@@ -89,7 +89,7 @@ def finish(folder):
 def kill_and_finish(folder, kills, seconds, chance):
     """Kill the training that often, then let it end; returns digests, how many kills met it alive, and in a write."""
     alive = writing = 0
-    for _ in range(kills):
+    while alive < kills:
         process = start(folder)
         process.join(chance.uniform(0.05, 1.0) * seconds)
         # Every other kill waits for the next write, and falls into the middle of it.
@@ -98,8 +98,11 @@ def kill_and_finish(folder, kills, seconds, chance):
             time.sleep(0.0005)
         process.kill()
         process.join()
-        if process.exitcode == 0:
+        if process.exitcode == 0 and alive:
             break
+        if process.exitcode == 0:  # it had ended before it was killed for the first time: that is no trial
+            shutil.rmtree(folder / "run")
+            continue
         alive += 1
         writing += any((folder / "run").glob(".part.*"))
     return finish(folder)[1], alive, writing
