@@ -5,10 +5,9 @@
 # make clean     remove .venv and what was built; keep runs/ and saved_models/
 #
 # PYTHON names the interpreter that .venv is made with, 3.10 to 3.13; ARGS is handed to the recipe or to pytest:
-# make train ARGS="--epochs 5", make test ARGS="-k resnet"; WORKERS=4 runs the tests in so many processes (2)
+# make train ARGS="--epochs 5", make test ARGS="-k resnet"
 
 PYTHON ?= python3
-WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -28,11 +27,11 @@ train: $(READY)
 
 test: $(READY)
 	@echo "==> Running the tests, without the slow ones"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
 test-all: $(READY)
 	@echo "==> Running all tests"
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest $(ARGS)
 
 # Made anew when the dependencies change. The mark is written last, so that a broken install is tried again.
 $(READY): setup.cfg pyproject.toml
