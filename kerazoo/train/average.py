@@ -58,7 +58,7 @@ class AveragedWeights(keras.callbacks.Callback):
     def look(self):
         state.sync(self.model)
         optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        before, self.updates = self.updates, int(optimizer.iterations)
+        before, self.updates = self.updates, int(state.value_of(optimizer.iterations))
         if before is None:
             share = 0.0  # as Keras does with the weights: the first step is copied
         elif hasattr(optimizer, "ema_momentum_at"):

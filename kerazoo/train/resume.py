@@ -183,7 +183,7 @@ class Run:
     def check_compiled(self, before):
         # Either as the run was begun, or as it was when it was interrupted: a plateau lowers the rate.
         now, (then, later) = dict(self.compiled), before
-        if int(self.model.optimizer.iterations):
+        if int(states.value_of(self.model.optimizer.iterations)):
             # In a notebook, the same model again: its rate may have been lowered since.
             now["optimizer.learning_rate"] = then.get("optimizer.learning_rate")
         other = {key for key in {*then, *now} if now.get(key) not in (then.get(key), later.get(key))}

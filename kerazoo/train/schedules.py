@@ -309,7 +309,7 @@ def rate_at(optimizer, back):
         return float(ops.convert_to_numpy(optimizer.learning_rate))
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     # The public `iterations` counts updates; schedules count batches, ours in whole updates.
-    batch = max(int(optimizer._iterations) - back, 0)
+    batch = max(int(ops.convert_to_numpy(optimizer._iterations)) - back, 0)
     every = optimizer.gradient_accumulation_steps or 1
     if hasattr(optimizer, "ema_momentum_at"):
         batch -= batch % every
