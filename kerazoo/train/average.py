@@ -6,16 +6,17 @@ import numpy as np
 
 from kerazoo.train import state
 from kerazoo.train.graph import layers_of
+from kerazoo.train.optimizers import is_planned, unwrapped
 
 EVERY = 10  # batches between two looks at the statistics of batch norms, which themselves average over some 100
 
 
 def averages_of(optimizer):
     """[(weight, its average)] of an optimizer with `use_ema`; none of another."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
+    optimizer = unwrapped(optimizer)
     if not getattr(optimizer, "use_ema", False):
         return []
-    if hasattr(optimizer, "averages"):  # ours knows which have begun
+    if is_planned(optimizer):  # ours knows which have begun
         return optimizer.averages()
     # Keras's own SwapEMAWeights reads these two; it swaps by adding and subtracting, which rounds.
     return list(zip(optimizer._trainable_variables, optimizer._model_variables_moving_average))
@@ -57,11 +58,11 @@ class AveragedWeights(keras.callbacks.Callback):
 
     def look(self):
         state.sync(self.model)
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        optimizer = unwrapped(self.model.optimizer)
         before, self.updates = self.updates, int(state.value_of(optimizer.iterations))
         if before is None:
             share = 0.0  # as Keras does with the weights: the first step is copied
-        elif hasattr(optimizer, "ema_momentum_at"):
+        elif is_planned(optimizer):
             share = math.prod(map(optimizer.ema_momentum_at, range(before, self.updates)))
         else:  # Keras's own optimizers count batches
             share = optimizer.ema_momentum ** ((self.updates - before) / (optimizer.gradient_accumulation_steps or 1))

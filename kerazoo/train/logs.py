@@ -9,7 +9,7 @@ import time
 
 import keras
 
-from kerazoo.train.schedules import rate_at
+from kerazoo.train.optimizers import rate_at
 
 
 class LearningRateLog(keras.callbacks.Callback):

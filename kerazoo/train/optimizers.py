@@ -715,7 +715,31 @@ class Replicas:
 
 def is_planned(made):
     """Whether an optimizer, or the one inside Keras's wrapper for float16, was made by `optimizer`."""
-    return isinstance(getattr(made, "inner_optimizer", made), Planned)
+    return isinstance(unwrapped(made), Planned)
+
+
+def unwrapped(optimizer):
+    """The optimizer inside of Keras's wrapper for float16, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def schedule_of(optimizer):
+    """The schedule that an optimizer follows; None where its rate is a number."""
+    rate = getattr(unwrapped(optimizer), "_learning_rate", None)  # `learning_rate` is what it says at this moment
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
+
+
+def rate_at(optimizer, back):
+    """The learning rate that an optimizer used so many batches ago, 1 for the last one."""
+    schedule = schedule_of(optimizer)
+    if schedule is None:
+        return float(ops.convert_to_numpy(optimizer.learning_rate))
+    inner = unwrapped(optimizer)
+    # The public `iterations` counts updates; schedules count batches, ours in whole updates.
+    batch = max(int(ops.convert_to_numpy(inner._iterations)) - back, 0)
+    if is_planned(inner):
+        batch -= batch % (inner.gradient_accumulation_steps or 1)
+    return float(ops.convert_to_numpy(schedule(batch)))
 
 
 def refresh(model):
@@ -733,7 +757,7 @@ def refresh(model):
         >>> model.make_train_function(force=True)
     """
     outer = model.optimizer
-    inner = getattr(outer, "inner_optimizer", outer)
+    inner = unwrapped(outer)
     if not is_planned(outer):
         raise ValueError(
             f"The optimizer {getattr(inner, 'name', inner)!r} is made for the weights that were trainable at first. "

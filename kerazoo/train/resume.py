@@ -23,7 +23,8 @@ from kerazoo.train.average import AveragedWeights
 from kerazoo.train.checkpoint import Checkpoints, Damaged
 from kerazoo.train.distribution import from_chief, is_chief, prepare, several_hosts
 from kerazoo.train.graph import layers_of
-from kerazoo.train.schedules import Ending, rate_at, schedule_of
+from kerazoo.train.optimizers import rate_at, schedule_of, unwrapped
+from kerazoo.train.schedules import Ending
 
 # Where a run lives and what it runs on may change from one start to the next.
 FREE_OPTIONS = ("output", "devices", "hosts", "host_index")
@@ -102,7 +103,6 @@ class Run:
         self.signal, self.training, self.handlers = None, False, {}
         self.cut = False  # whether the epoch that was gone on with has come to its end
         self.began, self.filters, self.failed = False, contextlib.ExitStack(), set()
-        self.first = None  # the epoch that fit begins with
         prepare(model)
         self.chief = is_chief()
         if self.chief:
@@ -181,7 +181,7 @@ class Run:
             )
 
     def check_compiled(self, before):
-        # Either as the run was begun, or as it was when it was interrupted: a plateau lowers the rate.
+        # Either as the run was begun, or as it was when it was interrupted: more may be trained, at a lower rate.
         now, (then, later) = dict(self.compiled), before
         if int(states.value_of(self.model.optimizer.iterations)):
             # In a notebook, the same model again: its rate may have been lowered since.
@@ -282,8 +282,7 @@ class Run:
                 raise ValueError(f"{name} must be a positive number of epochs, or None for never; got {count!r}.")
             if self.monitor is None:
                 raise ValueError(f"{name} needs a figure to go by: give the Run a monitor, such as 'val_accuracy'.")
-        inner = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
-        if plateau and isinstance(inner.get_config().get("learning_rate"), dict):
+        if plateau and schedule_of(self.model.optimizer):
             raise ValueError(
                 "plateau lowers the learning rate, and a schedule sets it in each step. Compile with a number as the "
                 "learning rate, or leave plateau out."
@@ -297,7 +296,7 @@ class Run:
                 self.monitor, factor=0.1, patience=plateau, mode=mode, min_delta=0.0, verbose=int(self.chief)
             ))
         history = keras.callbacks.History()
-        average = [AveragedWeights()] if getattr(inner, "use_ema", False) else []
+        average = [AveragedWeights()] if getattr(unwrapped(self.model.optimizer), "use_ema", False) else []
         kept = [*own, *monitored, history, *average, logging.CSVLog(self.log_file, self.guard)]
         tell = [
             logging.TensorBoardLog(self.path / "tensorboard", self.guard),
@@ -356,20 +355,18 @@ class Run:
             self.say(f"{self.best_file} is not there: the model keeps its last weights.")
             return
         # Keras would load the optimizer of the moment when the file was written as well.
-        rule = [(variable, states.value_of(variable)) for variable in self.model.optimizer.variables]
-        weights = [states.value_of(variable) for variable in self.model.weights]
+        rule = states.values_of(self.model.optimizer.variables)
+        weights = states.values_of(self.model.weights)
         try:
             self.model.load_weights(self.best_file)
         except Exception as error:  # whatever zipfile, h5py and Keras make of damaged bytes
-            for variable, value in zip(self.model.weights, weights):
-                variable.assign(value)
+            states.assign(self.model.weights, weights)
             raise ValueError(
                 f"The best weights cannot be read from {self.best_file} ({error}). The model has its last weights; "
                 "delete that file, and the same command goes on with them."
             ) from error
         finally:
-            for variable, value in rule:
-                variable.assign(value)
+            states.assign(self.model.optimizer.variables, rule)
 
     def __enter__(self):
         if threading.current_thread() is threading.main_thread():
@@ -460,7 +457,7 @@ class Begin(keras.callbacks.Callback):
 
     def __init__(self, run):
         super().__init__()
-        self.run = run
+        self.run, self.first = run, True  # whether no epoch has begun
 
     def on_train_begin(self, logs=None):
         run = self.run
@@ -494,8 +491,8 @@ class Begin(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         run, model = self.run, self.model
-        if run.first is None:
-            run.first = epoch
+        if self.first:
+            self.first = False
             if epoch != run.state["epoch"]:
                 raise ValueError(
                     f"fit begins with epoch {epoch + 1}, and the run in {run.path} with epoch "
@@ -598,7 +595,7 @@ class Keeper(keras.callbacks.Callback):
         run = self.run
         self.check(logs)
         if not several_hosts():
-            weights = [states.value_of(variable) for variable in self.model.weights]
+            weights = states.values_of(self.model.weights)
             if not all(map(states.finite, weights)):
                 self.diverged("A weight became infinite or no number")
             self.whole = epoch + 1, weights
@@ -647,9 +644,7 @@ class Keeper(keras.callbacks.Callback):
             run.state["best"] = {"epoch": epoch + 1, "value": value}
             with self.averaged():
                 if not several_hosts():
-                    self.best_weights = self.whole[1] if not self.average else [
-                        states.value_of(variable) for variable in self.model.weights
-                    ]
+                    self.best_weights = states.values_of(self.model.weights) if self.average else self.whole[1]
                 elif run.chief:  # weights can be put back later only by all hosts together
                     with run.guard("The best model"):
                         self.save_model(run.best_file)
@@ -708,8 +703,7 @@ class Keeper(keras.callbacks.Callback):
         if self.whole is not None and (saved is None or self.whole[0] > saved[0]["state"]["epoch"]):
             # The optimizer stays at that checkpoint: its own numbers may be none.
             epochs, weights = self.whole
-            for variable, value in zip(self.model.weights, weights):
-                variable.assign(value)
+            states.assign(self.model.weights, weights)
             return f"the end of epoch {epochs}"
         if saved is None:
             return None
@@ -740,15 +734,13 @@ class Keeper(keras.callbacks.Callback):
         self.cost = self.written - begun
 
     def save_best(self):
-        now = [states.value_of(variable) for variable in self.model.weights]
-        for variable, value in zip(self.model.weights, self.best_weights):
-            variable.assign(value)
+        now = states.values_of(self.model.weights)
+        states.assign(self.model.weights, self.best_weights)
         try:
             self.save_model(self.run.best_file)
             self.best_weights = None
         finally:
-            for variable, value in zip(self.model.weights, now):
-                variable.assign(value)
+            states.assign(self.model.weights, now)
 
     def save_model(self, path):
         part = path.with_name(f".part.{path.name}")

@@ -295,27 +295,6 @@ class OneCycle(Ending):
         }
 
 
-def schedule_of(optimizer):
-    """The schedule that an optimizer follows; None where its rate is a number."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # float16 wraps it
-    rate = getattr(optimizer, "_learning_rate", None)  # `learning_rate` is what the schedule says at this moment
-    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
-
-
-def rate_at(optimizer, back):
-    """The learning rate that an optimizer used so many batches ago, 1 for the last one."""
-    schedule = schedule_of(optimizer)
-    if schedule is None:
-        return float(ops.convert_to_numpy(optimizer.learning_rate))
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    # The public `iterations` counts updates; schedules count batches, ours in whole updates.
-    batch = max(int(ops.convert_to_numpy(optimizer._iterations)) - back, 0)
-    every = optimizer.gradient_accumulation_steps or 1
-    if hasattr(optimizer, "ema_momentum_at"):
-        batch -= batch % every
-    return float(ops.convert_to_numpy(schedule(batch)))
-
-
 def number(value, name, wanted, *, least=None, above=None, below=None, whole=False):
     """A figure as a plain Python number, which a configuration file can hold.
 

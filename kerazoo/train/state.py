@@ -86,6 +86,15 @@ def value_of(variable):
     return np.array(keras.ops.convert_to_numpy(variable))
 
 
+def values_of(variables):
+    return [value_of(variable) for variable in variables]
+
+
+def assign(variables, values):
+    for variable, value in zip(variables, values):
+        variable.assign(value)
+
+
 def sync(model):
     """JAX's trainer keeps the values to itself between two batches, and offers this to callbacks."""
     if hasattr(model, "jax_state_sync"):
