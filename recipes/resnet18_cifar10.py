@@ -1,6 +1,6 @@
 """ResNet-18 on CIFAR-10, fast: 80 epochs in one cycle of the learning rate, in bfloat16.
 
-    python recipes/resnet18_cifar10.py       # target 96 % in under 5 minutes on one GPU: not yet run
+    python recipes/resnet18_cifar10.py       # 95.55 % (one seed) in 3.0 minutes on an H100; target: 96 % in under 5
 
 The network is ResNet-18 for 32x32 images, pre-activated, without the stem that ImageNet's has. Short training wants
 large steps: batches of 512, one cycle up to a rate of 0.4 (Smith and Topin 2018), Nesterov's momentum; and a long
