@@ -61,13 +61,70 @@ def make_parser():
     commands.add_parser("train", help="run a recipe: kerazoo train RECIPE [OPTIONS]")
 
     command = commands.add_parser(
-        "predict", help="classify images with an exported model",
-        description="Classify images with a SavedModel that kerazoo exported.",
+        "export", help="export a model to serve",
+        description="Export a model with its weights: a SavedModel for TensorFlow Serving, or another format.",
     )
-    command.add_argument("saved_model", metavar="SAVED_MODEL", help="a folder such as saved_models/lenet5_mnist")
+    command.add_argument(
+        "model", metavar="MODEL", help="a name from `kerazoo list`, a .keras file, or the folder of a training run"
+    )
+    command.add_argument(
+        "--weights", metavar="WEIGHTS",
+        help="for a name: 'imagenet', 'imagenet/TAG', or a weight file (default: imagenet)",
+    )
+    command.add_argument("--format", default="tf_saved_model", metavar="FORMAT", help=(
+        "tf_saved_model (default), onnx, litert, openvino, torch (torchvision's state dict), or web"
+    ))
+    command.add_argument("--output", metavar="PATH", help="what to write (default: saved_models/NAME)")
+    command.add_argument(
+        "--class-names", metavar="FILE", help="the names of the classes, one a line; or 'imagenet' (default: as known)"
+    )
+    command.add_argument("--size", type=int, metavar="PIXELS", help="height and width that image files are made")
+    command.add_argument("--resize", type=int, metavar="PIXELS", help="the shorter side before --size is cropped")
+    command.add_argument("--interpolation", choices=("bilinear", "bicubic"), help="for resizing image files")
+    command.add_argument("--quantize", metavar="NUMBERS", help=(
+        "smaller numbers than float32: float16, dynamic or int8 for litert, float16 for openvino"
+    ))
+    command.add_argument(
+        "--calibration", metavar="FOLDER", help="images to calibrate --quantize int8 with, some hundred"
+    )
+    command.add_argument(
+        "--web-runtime", metavar="FOLDER",
+        help="for web: node_modules/onnxruntime-web/dist, to copy beside the page (default: loaded from jsDelivr)",
+    )
+    command.set_defaults(run=export)
+
+    command = commands.add_parser(
+        "predict", help="classify images with an exported model",
+        description="Classify images with a model that kerazoo exported, in any format but torch.",
+    )
+    command.add_argument("export", metavar="EXPORT", help="such as saved_models/lenet5_mnist, or resnet18.onnx")
     command.add_argument("images", metavar="IMAGE", nargs="+", help="image files, or .npy arrays of pixels in 0..255")
     command.add_argument("--top", type=int, default=3, help="classes shown an image (default: %(default)s)")
     command.set_defaults(run=predict)
+
+    command = commands.add_parser(
+        "benchmark-export", help="time exported models beside each other",
+        description="Time exported models beside each other, in turns, on this machine's CPU: latency of one image, "
+                    "throughput in batches, size, and top-1 accuracy on labeled images.",
+    )
+    command.add_argument("exports", metavar="EXPORT", nargs="+", help="what `kerazoo export` wrote")
+    command.add_argument("--images", metavar="FOLDER", help=(
+        "labeled images: one folder a class, called by the class's name or its index (default: random pixels)"
+    ))
+    command.add_argument("--batch", type=int, default=8, help="images a batch for throughput (default: %(default)s)")
+    command.add_argument("--rounds", type=int, default=7, help="turns that each export takes (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="CPU threads (default: what each runtime takes by itself)")
+    command.set_defaults(run=benchmark_export)
+
+    command = commands.add_parser(
+        "demo", help="try an exported model in the browser",
+        description="Start a page on this machine where one drops a picture and sees the five most probable classes, "
+                    "and where in the picture they are seen (Grad-CAM).",
+    )
+    command.add_argument("saved_model", metavar="SAVED_MODEL", help="a SavedModel that kerazoo exported")
+    command.add_argument("--port", type=int, default=7860, help="of this machine (default: %(default)s)")
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets others in (default: %(default)s)")
+    command.set_defaults(run=demo)
     return parser
 
 
@@ -142,16 +199,183 @@ def recipe_folder():
     return next(folder for folder in (package / "recipes", package.parent / "recipes") if folder.is_dir())
 
 
+def export(args):
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    ending = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pth"}.get(args.format, "")
+    path = args.output or str(pathlib.Path("saved_models") / f"{pathlib.Path(args.model).stem}{ending}")
+    kerazoo.export.check(path, format=args.format, quantize=args.quantize)
+    model, folder = model_to_export(args)
+    given = {"size": args.size and (args.size, args.size), "resize": args.resize, "interpolation": args.interpolation}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given:
+        given = {**registry.served_as(model).get("preprocessing", {}), **given}
+    names = args.class_names
+    if names == "imagenet":
+        from kerazoo.weights.imagenet import class_names
+
+        names = class_names()
+    elif names is not None:
+        names = read_lines(names, "--class-names")
+    elif folder is not None and (folder / "class_names.txt").is_file():
+        names = read_lines(folder / "class_names.txt", "the run")
+    calibration = args.calibration and calibration_images(args.calibration, model, given)
+    kerazoo.export(
+        model, path, format=args.format, class_names=names, preprocessing=given or None, quantize=args.quantize,
+        calibration=calibration, runtime=args.web_runtime,
+    )
+
+
+def model_to_export(args):
+    """The model that `kerazoo export` names, and the folder of the run that it is from, or None."""
+    path = pathlib.Path(args.model).expanduser()
+    if path.is_dir():
+        found = next((path / name for name in ("best.keras", "last.keras") if (path / name).is_file()), None)
+        if not found:
+            raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a training "
+                                    "run, or a .keras file.")
+        return kerazoo.load_model(found, compile=False), path
+    if path.suffix == ".keras":
+        if args.weights:
+            raise ValueError(f"--weights is for a model's name; {path} has its own.")
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path}.")
+        return kerazoo.load_model(path, compile=False), path.parent
+    if args.model not in registry.table():
+        raise ValueError(
+            f"{args.model!r} is neither a model{registry.nearest(args.model, registry.table())} Wanted: a name from "
+            "`kerazoo list`, a .keras file, or the folder of a training run."
+        )
+    weights = args.weights or "imagenet"
+    if weights.split("/")[0] != "imagenet":
+        from kerazoo.weights.convert import build_for
+
+        return build_for(weights, args.model)[0], None
+    if args.weights is None and not kerazoo.list_weights(args.model):
+        raise ValueError(f"there are no published weights for {args.model}, and without any its answers mean nothing. "
+                         f"Name a file: kerazoo export {args.model} --weights FILE.")
+    return kerazoo.create_model(args.model, weights=weights), None
+
+
+def read_lines(path, option):
+    try:
+        return pathlib.Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{option}: {path} cannot be read as lines of text: {error}") from None
+
+
+def calibration_images(folder, model, preprocessing):
+    """All images in a folder as the network will see them."""
+    import tqdm
+
+    height, width, channels = model.input_shape[1:]
+    options = {"size": (height, width), **preprocessing}
+    files = image_files(folder)
+    pixels = [read(file, channels, options) for file in tqdm.tqdm(files, desc="reading images", leave=False)]
+    import numpy as np
+
+    return np.stack(pixels)
+
+
+def image_files(folder):
+    folder = pathlib.Path(folder).expanduser()
+    endings = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in endings)
+    if not files:
+        raise ValueError(f"{folder} holds no image files ({', '.join(endings)})." if folder.is_dir() else
+                         f"{folder} is no folder. Wanted: a folder of image files.")
+    return files
+
+
+def read(path, channels, preprocessing):
+    from kerazoo.data import read_image
+
+    return read_image(
+        path, channels, tuple(preprocessing["size"]), resize=preprocessing.get("resize"),
+        interpolation=preprocessing.get("interpolation", "bilinear"),
+    )
+
+
 def predict(args):
     from kerazoo.data import read_image
     from kerazoo.export.predict import Predictor
 
-    predictor = Predictor(args.saved_model)
+    predictor = Predictor(args.export)
     height, width, channels = predictor.input_shape
     if channels not in (1, 3):
-        raise ValueError(f"{args.saved_model} takes images of {channels} channels; image files have 1 or 3.")
-    size = None if None in (height, width) else (height, width)
+        raise ValueError(f"{args.export} takes images of {channels} channels; image files have 1 or 3.")
     for path in args.images:
-        image = read_image(path, channels, size)
+        if predictor.preprocessing:
+            image = read(path, channels, predictor.preprocessing)
+        else:
+            image = read_image(path, channels, None if None in (height, width) else (height, width))
         best = predictor.predict(image[None], top=args.top, source=path)[0]
         print(f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in best))
+
+
+def benchmark_export(args):
+    import numpy as np
+    import tqdm
+
+    from kerazoo.export import runtimes
+    from kerazoo.export.benchmark import benchmark
+
+    for option, value in (("--batch", args.batch), ("--rounds", args.rounds), ("--threads", args.threads)):
+        if value is not None and value < 1:
+            raise ValueError(f"{option} must be at least 1; got {value}.")
+    first = runtimes.load(args.exports[0])
+    for other in args.exports[1:]:
+        about = runtimes.load(other)
+        if (about.image_shape, about.class_names) != (first.image_shape, first.class_names):
+            raise ValueError(
+                f"{other} and {args.exports[0]} take different images or have different classes: {about.image_shape} "
+                f"and {first.image_shape} pixels, {len(about.class_names)} and {len(first.class_names)} classes. "
+                "Benchmark exports of one model at a time."
+            )
+    height, width, channels = first.image_shape
+    if args.images:
+        images, labels = labeled_images(args.images, first)
+    else:
+        shape = (args.batch, height or 224, width or 224, channels)
+        images, labels = np.random.default_rng(0).integers(0, 256, shape, dtype="uint8"), None
+    with tqdm.tqdm(total=len(args.exports) * (args.rounds + 1), leave=False, bar_format="{desc} {bar}") as bar:
+        def progress(sentence):
+            bar.set_description(sentence)
+            bar.update()
+
+        timings = benchmark(
+            dict(zip(args.exports, args.exports)), images, batches=sorted({1, args.batch}), rounds=args.rounds,
+            threads=args.threads, progress=progress,
+        )
+    reference = timings[args.exports[0]].probabilities.argmax(-1)
+    width = max(map(len, args.exports))
+    print(f"{'':{width}}  {'MB':>7}  {'1st answer s':>12}  {'latency ms':>10}  {f'images/s, {args.batch}':>12}  "
+          f"{'top-1 %' if labels is not None else '':>7}  same class as the first")
+    for name, timing in timings.items():
+        best = timing.probabilities.argmax(-1)
+        top1 = f"{100 * np.mean(best == labels):.1f}" if labels is not None else ""
+        print(f"{name:{width}}  {timing.megabytes:7.2f}  {timing.load_seconds:12.2f}  {timing.latency(1):10.2f}  "
+              f"{timing.throughput(args.batch):12.1f}  {top1:>7}  {np.sum(best == reference)} of {len(images)}")
+
+
+def labeled_images(folder, about):
+    """Images from one folder a class, and the classes' indices."""
+    import numpy as np
+
+    if about.image_shape[2] not in (1, 3):
+        raise ValueError(f"image files have 1 or 3 channels; the models take {about.image_shape[2]}.")
+    places = {name: index for index, name in reversed(list(enumerate(about.class_names)))}
+    labels, files = [], image_files(folder)
+    for file in files:
+        name = file.parent.name
+        if name not in places and not (name.isdecimal() and int(name) < len(about.class_names)):
+            raise ValueError(f"{file.parent} is called by no class of the model: wanted a class's name, or an index "
+                             f"below {len(about.class_names)}.")
+        labels.append(places[name] if name in places else int(name))
+    preprocessing = about.preprocessing or {"size": about.image_shape[:2]}
+    return np.stack([read(file, about.image_shape[2], preprocessing) for file in files]), np.array(labels)
+
+
+def demo(args):
+    from kerazoo.export.demo import serve
+
+    serve(args.saved_model, host=args.host, port=args.port)

@@ -168,6 +168,17 @@ def origin(model):
     return signed or (Origin(model.name, {}) if getattr(model, "name", None) in table() else None)
 
 
+def serve_as(model, **known):
+    """Note on a model what its weights were published with: `class_names`, and `preprocessing`, a dictionary of `size`
+    (height, width), `resize` and `interpolation`; Keras does not keep the note in files."""
+    model._kerazoo_served_as = known
+
+
+def served_as(model):
+    """What `serve_as` noted on a model, a dictionary; empty where nothing is known."""
+    return getattr(model, "_kerazoo_served_as", {})
+
+
 def check_name(name):
     if not isinstance(name, str) or name not in table():
         raise ValueError(f"Unknown model {name!r}{nearest(name, table())} kerazoo.list_models() names all "

@@ -58,6 +58,7 @@ class AugmentationLayer(keras.layers.Layer):
         >>> dataset = dataset.map(lambda image, label: (layer(image), label))
     """
 
+    inference_input = 0  # with training=False, the inputs come back untouched: `kerazoo.export` leaves the layer out
     mixes = False  # whether the layer blends images, labels and weights of a batch: mix_batch is called, not augment
 
     def __init__(self, seed=None, name=None):

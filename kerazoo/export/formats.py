@@ -1,87 +1,188 @@
-"""The formats there are, each a function; and what they share: written aside, checked, then swapped in."""
-import contextlib
+"""The formats there are; and what they share: written aside, checked in a fresh process, then swapped in."""
+import dataclasses
+import importlib.util
+import json
 import math
-import os
 import pathlib
-import shutil
-import tempfile
+import typing
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from kerazoo.export import signatures, verify
+from kerazoo.export import converters, placing, signatures, verify, warmup
+from kerazoo.export.classifier import classifier
+from kerazoo.export.runtimes import quiet
 
-# What TensorFlow writes into a SavedModel's folder, now and in earlier versions: all that an export may replace.
-SAVED_MODEL_FILES = {
-    "saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb",
-    "variables", "assets", "assets.extra", "debug",
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """One format.
+
+    Attributes:
+        title: what to call it in a sentence.
+        write: ``write(classifier, target, *, quantize, calibration)``; for "web" also `runtime`.
+        needs: modules that it imports, beyond kerazoo's own dependencies; `extra` of setup.cfg brings them.
+        suffixes: how the name of its file ends; empty for a folder.
+        content: of a folder, all that an export may replace.
+        marks: of a folder, the files by one of which it is known.
+        quantize: the kinds of numbers that it can store instead of float32.
+    """
+
+    title: str
+    write: typing.Callable
+    needs: tuple = ()
+    extra: str = ""
+    suffixes: tuple = ()
+    content: frozenset = frozenset()
+    marks: frozenset = frozenset()
+    quantize: tuple = ()
+
+    def check_installed(self):
+        missing = [name for name in self.needs if not is_installed(name)]
+        if missing:
+            raise ImportError(
+                f"exporting {self.title} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
+                f'installed. Install with: pip install "kerazoo[{self.extra}]"'
+            )
+
+
+def is_installed(name):
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # shut out, or half there
+        return False
+
+
+def tf_saved_model(classifier, target, **_):
+    """A TensorFlow SavedModel with the signatures of `signatures.py`."""
+    module, endpoints = signatures.serving_module(classifier)
+    # TensorFlow copies assets from files, whose names it keeps.
+    aside = target.parent.parent / "assets"
+    aside.mkdir()
+    names, preprocessing = aside / "class_names.txt", aside / "preprocessing.json"
+    names.write_bytes("".join(f"{name}\n" for name in classifier.class_names).encode("utf-8"))
+    described = classifier.preprocessing and dataclasses.asdict(classifier.preprocessing)
+    preprocessing.write_text(json.dumps(described) + "\n")
+    module.files = [tf.saved_model.Asset(str(file)) for file in (names, preprocessing)]
+    tf.saved_model.save(module, str(target), signatures=endpoints)
+    warmup.write(target, endpoints, classifier)
+
+
+FORMATS = {
+    "tf_saved_model": Format(
+        "a SavedModel", tf_saved_model, marks=frozenset({"saved_model.pb", "saved_model.pbtxt"}),
+        # What TensorFlow writes into a SavedModel's folder, now and in earlier versions.
+        content=frozenset({
+            "saved_model.pb", "saved_model.pbtxt", "fingerprint.pb", "keras_metadata.pb", "variables", "assets",
+            "assets.extra", "debug",
+        }),
+    ),
+    "onnx": Format(
+        "an ONNX model", converters.onnx, suffixes=(".onnx",), needs=("tf2onnx", "onnx", "onnxruntime"), extra="onnx"
+    ),
+    "litert": Format(
+        "a LiteRT model", converters.litert, suffixes=(".tflite",), needs=("ai_edge_litert",), extra="litert",
+        quantize=("float16", "dynamic", "int8"),
+    ),
+    "openvino": Format(
+        "an OpenVINO model", converters.openvino, content=frozenset({"model.xml", "model.bin"}),
+        marks=frozenset({"model.xml"}), needs=("openvino",), extra="openvino", quantize=("float16",),
+    ),
+    "torch": Format("a PyTorch state dict", converters.torch, suffixes=(".pth", ".safetensors")),
+    "web": Format(
+        "a web page", converters.web, content=frozenset({"index.html", "model.onnx", "model.json", "runtime"}),
+        marks=frozenset({"index.html"}), needs=("tf2onnx", "onnx", "onnxruntime"), extra="onnx",
+    ),
 }  # fmt: skip
 
 # Of the largest logit. Half precision rounds at 1e-3 (float16) and 8e-3 (bfloat16), in every layer.
-TOLERANCE = {"float16": 1e-2, "bfloat16": 5e-2}
-# A side that the model leaves free is tried at these sizes, one per batch: strides of up to 32 divide both.
-FREE_SIDES = (224, 256)
+TOLERANCE = {None: 1e-4, "float16": 1e-2, "bfloat16": 5e-2, "dynamic": 0.5, "int8": 0.5}
+# A side that the model leaves free is tried at these sizes, one per batch: strides of up to 32 divide all.
+FREE_SIDES = (224, 256, 224)
 BATCHES = (1, 3)
 
 
-def tf_saved_model(model, path, class_names, verbose):
-    """A TensorFlow SavedModel with the signatures of `signatures.py`; see `kerazoo.export` for the arguments."""
-    image_shape, classes = signatures.check_classifier(model)
-    class_names = signatures.check_class_names(class_names, classes)
-    softmax = signatures.ends_in_softmax(model)
-    target = check_target(path)
+def get_format(name, quantize=None):
+    """The `Format` of a name, if it has such numbers."""
+    if name not in FORMATS:
+        raise ValueError(f"unknown export format {name!r}; there is: {', '.join(map(repr, FORMATS))}.")
+    format = FORMATS[name]
+    if quantize is not None and quantize not in format.quantize:
+        there = f"there is: {', '.join(map(repr, format.quantize))}" if format.quantize else "it has float32 only"
+        raise ValueError(f"quantize={quantize!r} is none of format={name!r}; {there}. None means float32.")
+    return format
 
-    half = [layer.compute_dtype for layer in model._flatten_layers() if layer.compute_dtype in TOLERANCE]
-    tolerance = max((TOLERANCE[dtype] for dtype in half), default=1e-4)
+
+def write(model, path, name, class_names, preprocessing, quantize, calibration, runtime, verbose):
+    """See `kerazoo.export`."""
+    format = get_format(name, quantize)
+    for argument, value, user in (
+        ("calibration", calibration, quantize == "int8"), ("runtime", runtime, name == "web"),
+    ):
+        if value is not None and not user:
+            wanted = "quantize='int8'" if argument == "calibration" else "format='web'"
+            raise ValueError(f"{argument} is for {wanted}; got format={name!r}, quantize={quantize!r}.")
+    given = classifier(model, class_names, preprocessing)
+    target = placing.check_target(path, format)
+    tolerance = tolerance_of(model, quantize)
     # In half precision, the logarithm of a small probability is mostly rounding.
-    floor = math.log(1e-3) if softmax and half else -math.inf
-    batches = [random_pixels(batch, image_shape, side) for batch, side in zip(BATCHES, FREE_SIDES)]
-    expected = [own_outputs(model, pixels, softmax, slack=1e-2 if half else 1e-5) for pixels in batches]
+    floor = math.log(1e-3) if given.softmax and tolerance > TOLERANCE[None] else -math.inf
+    shapes = [sides(given, free) for free in FREE_SIDES]
+    batches = [random_pixels(batch, shape) for batch, shape in zip(BATCHES, shapes)]
+    photo = verify.photo(shapes[-1])
+    batches += [] if photo is None else [photo[None]]
+    expected = [own_outputs(given, pixels, slack=1e-2 if tolerance > TOLERANCE[None] else 1e-5) for pixels in batches]
 
-    module, endpoints = signatures.serving_module(model, image_shape, softmax, class_names)
-    with written_aside(target, needed=sum(4 * math.prod(weight.shape) for weight in model.weights)) as temporary:
-        folder, scratch = temporary / "model", temporary / "check"
+    with placing.written_aside(target, needed=sum(4 * math.prod(weight.shape) for weight in model.weights)) as aside:
+        new, scratch = aside / "new" / target.name, aside / "check"
         scratch.mkdir()
-        names_file = scratch / "class_names.txt"
-        names_file.write_bytes("".join(f"{name}\n" for name in class_names).encode("utf-8"))
-        module.class_names_file = tf.saved_model.Asset(str(names_file))
+        more = {} if runtime is None else {"runtime": runtime}
         with quiet():
-            tf.saved_model.save(module, str(folder), signatures=endpoints)
-        difference = verify.compare(folder, scratch, batches, expected, class_names, tolerance, floor)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+            format.write(given, new, quantize=quantize, calibration=calibration, **more)
+        difference = verify.compare(new, scratch, given, batches, expected, tolerance, floor)
+        size = placing.size_of(new)
 
     if verbose:
         print(
-            f"exported to {path}: {megabytes(size)}, reloaded in a fresh process without kerazoo: "
+            f"exported to {path}: {placing.megabytes(size)}, reloaded in a fresh process without kerazoo: "
             f"largest difference {difference:.1g}"
         )
     return path
 
 
-FORMATS = {"tf_saved_model": tf_saved_model}
+def tolerance_of(model, quantize):
+    """How much of the largest logit rounding may change."""
+    dtypes = {quantize, *(layer.compute_dtype for layer in model._flatten_layers())}
+    return max(TOLERANCE.get(dtype, TOLERANCE[None]) for dtype in dtypes)
 
 
-def random_pixels(batch, image_shape, free_side):
-    height, width, channels = image_shape
-    shape = (batch, height or free_side, width or free_side, channels)
-    return np.random.default_rng(batch).integers(0, 256, shape, dtype="uint8")
+def sides(classifier, free):
+    """The shape of one image to try."""
+    known = classifier.preprocessing.size if classifier.preprocessing else (free, free)
+    height, width, channels = classifier.image_shape
+    return height or known[0], width or known[1], channels
 
 
-def own_outputs(model, pixels, softmax, slack):
+def random_pixels(batch, shape):
+    return np.random.default_rng(batch).integers(0, 256, (batch, *shape), dtype="uint8")
+
+
+def own_outputs(classifier, pixels, slack):
     """Probabilities and logits as the Keras model itself gives them, on the CPU, where the export is checked too."""
+    name, softmax = classifier.original.name, classifier.softmax
     with tf.device("CPU:0"):
-        scores = model(pixels.astype("float32"), training=False)
+        scores = classifier.original(pixels.astype("float32"), training=False)
     scores = np.asarray(keras.ops.convert_to_numpy(scores), "float32")
     if not np.isfinite(scores).all():
         raise ValueError(
-            f"the model {model.name!r} gives NaN or infinity on random pixels in 0..255, and so would its export. Has "
-            "its training diverged?"
+            f"the model {name!r} gives NaN or infinity on pixels in 0..255, and so would its export. Has its training "
+            "diverged?"
         )
     sums_to_one = bool((scores >= 0).all() and np.allclose(scores.sum(-1), 1, atol=slack))
     if softmax != sums_to_one:
         raise ValueError(
-            f"the model {model.name!r} seems to end in {'softmax' if softmax else 'logits'}, but its outputs for one "
+            f"the model {name!r} seems to end in {'softmax' if softmax else 'logits'}, but its outputs for one "
             f"image sum to {scores[0].sum():.4g} and the least is {scores.min():.4g}. End it in "
             "keras.layers.Softmax(), over the classes, or in plain logits."
         )
@@ -89,84 +190,3 @@ def own_outputs(model, pixels, softmax, slack):
         return scores, np.log(np.maximum(scores, np.float32(signatures.TINY)))
     return verify.softmax(scores), scores
 
-
-@contextlib.contextmanager
-def written_aside(target, needed):
-    """Yield a new hidden folder beside `target`; on success its "model" takes the place, else all stays as it was."""
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
-    except OSError as error:
-        raise type(error)(
-            f"cannot write into the folder {target.parent}: {error.strerror}. Choose a path that you can write to."
-        ) from error
-    try:
-        free = shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise OSError("there is not enough room")
-        yield temporary
-        swap_in(temporary / "model", target)
-    except (OSError, tf.errors.OpError) as error:
-        # TensorFlow names the function, the temporary file, and then the reason.
-        reason = getattr(error, "strerror", None) or str(error).split("; ")[-1].split(" [Op:")[0][:300]
-        raise OSError(
-            f"could not write the model to {target}: {reason}. It takes about {megabytes(needed)}; that disk had "
-            f"{megabytes(free)} free. Free some space there (or raise the limit on file sizes), or export to another "
-            f"disk. {'The earlier export is untouched.' if target.exists() else 'Nothing was left behind.'}"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_target(path):
-    """The place to write, with links followed, if there is nothing there or an earlier SavedModel."""
-    target = path.expanduser().resolve()
-    for place in target.parents:
-        if place.exists() and not place.is_dir():
-            raise NotADirectoryError(
-                f"cannot export to {target}: {place} is a file, not a folder. Choose another path."
-            )
-    if not target.exists():
-        return target
-    if not target.is_dir():
-        raise FileExistsError(
-            f"cannot export to {target}: a file of that name exists. Choose another path, or remove it."
-        )
-    content = {entry.name for entry in target.iterdir()}
-    others = sorted(content - SAVED_MODEL_FILES)
-    if others or content and not content & {"saved_model.pb", "saved_model.pbtxt"}:
-        found = ", ".join(others[:3] or sorted(content)) + (", ..." if len(others) > 3 else "")
-        raise FileExistsError(
-            f"cannot export to {target}: the folder holds {found}, and only an earlier SavedModel is replaced. Choose "
-            "another path, or remove the folder."
-        )
-    return target
-
-
-def swap_in(new, target):
-    previous = target.with_name(f"{new.parent.name}-previous")
-    try:
-        if target.exists():
-            os.rename(target, previous)
-        os.rename(new, target)
-    except BaseException:
-        if previous.exists() and not target.exists():
-            os.rename(previous, target)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def quiet():
-    """TensorFlow announces each asset that it writes; the one line that `export` prints is enough."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel("WARNING")
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
-def megabytes(size):
-    return f"{size / 1e6:.2f} MB" if size < 1e8 else f"{size / 1e6:,.0f} MB"

@@ -1,31 +1,29 @@
 """Classify images with an export, without Keras."""
-import os
-import pathlib
 import warnings
 
 import numpy as np
 
-from kerazoo.export import NEEDS_TENSORFLOW
+from kerazoo.export import runtimes
 from kerazoo.pixels import pixel_problems
-
-SIGNATURES = ("serving_default", "serving_uint8")
-OUTPUTS = {"probabilities", "logits", "label"}
 
 
 class Predictor:
-    """An exported classifier, loaded with TensorFlow alone.
+    """An exported classifier, loaded with the runtime of its format alone.
 
     Args:
-        path: the folder that `kerazoo.export` wrote.
+        path: what `kerazoo.export` wrote, in any format but "torch".
+        threads: how many CPU threads to run on; None: as many as the runtime takes by itself.
 
     Attributes:
         input_shape: (height, width, channels) of one image; None for a side that may have any size.
         class_names: the names of the classes, in the order of the probabilities.
+        preprocessing: how an image file becomes pixels: a dictionary of `size`, `resize` and `interpolation`; empty
+            where the export does not say.
 
     Raises:
         FileNotFoundError: if nothing is at `path`.
-        ValueError: if what is there is not a SavedModel, or one without the signatures of `kerazoo.export`.
-        ImportError: if TensorFlow is not installed.
+        ValueError: if what is there is not an export of kerazoo's, or is damaged.
+        ImportError: if the format's runtime is not installed.
 
     Example:
         >>> predictor = Predictor("saved_models/lenet5_mnist")
@@ -33,39 +31,11 @@ class Predictor:
         [('7', 0.998), ('9', 0.001)]
     """
 
-    def __init__(self, path):
-        path = pathlib.Path(os.path.expanduser(path))
-        if not path.exists():
-            raise FileNotFoundError(f"there is nothing at {path}. Name a folder that kerazoo.export wrote.")
-        if not any((path / name).is_file() for name in ("saved_model.pb", "saved_model.pbtxt")):
-            what = "a folder without saved_model.pb" if path.is_dir() else "a file"
-            raise ValueError(f"{path} is not a SavedModel but {what}. Name the folder that kerazoo.export wrote.")
-        try:
-            import tensorflow as tf
-        except ImportError as error:
-            raise ImportError(f"loading a SavedModel needs {NEEDS_TENSORFLOW}") from error
-
-        try:
-            # The signatures' variables live only as long as the object that was loaded.
-            self._loaded = tf.saved_model.load(str(path))
-        except Exception as error:
-            # TensorFlow answers a damaged file with exceptions of many types.
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            raise ValueError(f"the SavedModel {path} cannot be loaded: {reason}. Export the model again.") from error
-        self._signatures = self._loaded.signatures
-        names = path / "assets" / "class_names.txt"
-        if not names.is_file() or not all(self._is_ours(name) for name in SIGNATURES):
-            found = [
-                f"{name} ({', '.join(sorted(taken(call)))} -> {', '.join(sorted(call.structured_outputs))})"
-                for name, call in self._signatures.items()
-            ]
-            raise ValueError(
-                f"the SavedModel {path} was not written by kerazoo.export. Wanted: the signatures "
-                f"{' and '.join(SIGNATURES)} (images -> {', '.join(sorted(OUTPUTS))}), and assets/class_names.txt. "
-                f"Found: {', '.join(found) or 'no signatures'}; {'the' if names.is_file() else 'no'} class names."
-            )
-        self.class_names = tuple(names.read_bytes().decode("utf-8").split("\n")[:-1])
-        self.input_shape = tuple(taken(self._signatures["serving_uint8"])["images"].shape)[1:]
+    def __init__(self, path, threads=None):
+        self._loaded = runtimes.load(path, threads)
+        self.input_shape = self._loaded.image_shape
+        self.class_names = self._loaded.class_names
+        self.preprocessing = self._loaded.preprocessing
         self._warned = set()
 
     def predict(self, images, top=1, source="images"):
@@ -101,22 +71,12 @@ class Predictor:
         for problem in [] if source in self._warned else pixel_problems(images, source):
             self._warned.add(source)
             warnings.warn(problem, stacklevel=2)
-        name = "serving_uint8" if images.dtype == np.uint8 else "serving_default"
         images = images if images.dtype == np.uint8 else images.astype("float32")
-        probabilities = self._call(name, images)
+        probabilities = self._loaded.run(images)["probabilities"]
         order = np.argsort(-probabilities, axis=-1, kind="stable")[:, :top]
         return [
             [(self.class_names[index], float(row[index])) for index in best] for row, best in zip(probabilities, order)
         ]
-
-    def _call(self, name, images):
-        import tensorflow as tf
-
-        return self._signatures[name](images=tf.constant(images))["probabilities"].numpy()
-
-    def _is_ours(self, name):
-        call = self._signatures.get(name)
-        return call is not None and set(taken(call)) == {"images"} and set(call.structured_outputs) == OUTPUTS
 
     def _check_shape(self, shape):
         wanted = ", ".join("any" if side is None else str(side) for side in self.input_shape)
@@ -129,8 +89,3 @@ class Predictor:
             raise ValueError(
                 f"images must have the shape (batch, {wanted}); got {shape}. Resize them or convert their colors first."
             )
-
-
-def taken(call):
-    """The arguments of a signature, by name."""
-    return call.structured_input_signature[1]

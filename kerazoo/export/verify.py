@@ -1,8 +1,10 @@
 """Whether an export gives what the model gives, asked of a fresh process.
 
 This file is both ends: `compare` runs beside the model, and starts this very file as a script, which is the client.
-The client has TensorFlow and NumPy, and cannot import Keras or kerazoo.
+The client has the format's own runtime and NumPy, and cannot import Keras or kerazoo.
 """
+import importlib.util
+import io
 import json
 import os
 import pathlib
@@ -11,22 +13,23 @@ import sys
 
 import numpy as np
 
-SIGNATURES = {"serving_default": "float32", "serving_uint8": "uint8"}
 REFUSED = ("kerazoo", "keras", "tf_keras")
+DTYPES = {"serving_default": "float32", "serving_uint8": "uint8"}
 CANNOT_WRITE = 73  # the client's exit status; EX_CANTCREAT in sysexits.h
 
 
-def compare(folder, scratch, batches, expected, class_names, tolerance, floor=-np.inf):
+def compare(export, scratch, classifier, batches, expected, tolerance, floor=-np.inf, exact_labels=True):
     """Run the export in a fresh process on pixels, and hold it against the model's own outputs.
 
     Args:
-        folder: the export.
+        export: the file or folder.
         scratch: an existing folder for what the two processes hand each other.
-        batches: uint8 arrays of images.
+        classifier: the `Classifier` that was exported.
+        batches: uint8 arrays of images, the last of them a batch that an image file can hold.
         expected: for each batch, the model's probabilities and logits, float32 arrays.
-        class_names: what the labels must be.
         tolerance: of probabilities and logits, as a part of the largest logit (of 1, where that is smaller).
         floor: logits below this count as this.
+        exact_labels: whether the most probable class must be the model's own.
 
     Returns:
         The largest difference seen, in logits or probabilities.
@@ -37,38 +40,49 @@ def compare(folder, scratch, batches, expected, class_names, tolerance, floor=-n
     """
     for index, pixels in enumerate(batches):
         np.save(scratch / f"pixels{index}.npy", pixels)
-    run_client(folder, scratch)
+    if classifier.preprocessing and classifier.image_shape[2] in (1, 3):
+        size = classifier.preprocessing.size
+        fitting = [index for index, pixels in enumerate(batches) if pixels.shape[1:3] == size]
+        for index in fitting[-1:]:
+            (scratch / f"image{index}.png").write_bytes(image_file(batches[index][0], classifier.preprocessing))
+    run_client(export, scratch)
 
     largest = 0.0
-    for index, (probabilities, logits) in enumerate(expected):
+    for file in sorted(scratch.glob("outputs*.npz")):
+        _, signature, index = file.stem.split("-")
+        with np.load(file) as arrays:
+            got = dict(arrays)
+        probabilities, logits = (array[: len(got["logits"])] for array in expected[int(index)])
         allowed = tolerance * max(1.0, float(np.abs(logits).max()))
-        for signature in SIGNATURES:
-            with np.load(scratch / f"{signature}{index}.npz") as arrays:
-                got = dict(arrays)
-            difference = max(
-                deviation(got["probabilities"], probabilities),
-                deviation(np.maximum(got["logits"], floor), np.maximum(logits, floor)),
+        difference = max(
+            deviation(got["probabilities"], probabilities),
+            deviation(np.maximum(got["logits"], floor), np.maximum(logits, floor)),
+        )
+        if not difference <= allowed:  # a NaN is no agreement
+            raise RuntimeError(
+                f"the export disagrees with the model: {signature} differs by {difference:.2g} where rounding explains "
+                f"{allowed:.2g}. The usual reason is a layer that does not do the same twice: one that draws random "
+                "numbers in inference, or keeps state outside of its weights."
             )
-            if not difference <= allowed:  # a NaN is no agreement
-                raise RuntimeError(
-                    f"the export disagrees with the model: {signature} differs by {difference:.2g} on random pixels, "
-                    f"where rounding explains {allowed:.2g}. The usual reason is a layer that does not do the same "
-                    "twice: one that draws random numbers in inference, or keeps state outside of its weights."
-                )
-            # Large logits allow much; whatever they are, the probabilities must be theirs.
-            inner = deviation(got["probabilities"], softmax(got["logits"]))
-            labels = [label.decode("utf-8") for label in got["label"].tolist()]
-            best = got["probabilities"].argmax(-1)
-            # Two classes as probable as each other may change places by rounding.
-            same = np.take_along_axis(logits, best[:, None], -1)[:, 0] >= logits.max(-1) - allowed
-            if not inner <= 10 * tolerance or labels != [class_names[index] for index in best] or not same.all():
-                wanted = [class_names[index] for index in logits.argmax(-1)]
-                raise RuntimeError(
-                    f"the export disagrees with the model: {signature} labels random pixels {labels}, the model "
-                    f"{wanted}; its probabilities differ from the softmax of its logits by {inner:.2g}."
-                )
-            largest = max(largest, difference)
+        check_labels(got, logits, classifier.class_names, signature, allowed, tolerance, exact_labels)
+        largest = max(largest, difference)
     return largest
+
+
+def check_labels(got, logits, class_names, signature, allowed, tolerance, exact_labels):
+    """Large logits allow much; whatever they are, the probabilities must be theirs, and the labels those of the best."""
+    best = got["probabilities"].argmax(-1)
+    own = [class_names[index] for index in best]
+    labels = [label.decode("utf-8") for label in got["label"].tolist()] if "label" in got else own
+    inner = deviation(got["probabilities"], softmax(got["logits"]))
+    # Two classes as probable as each other may change places by rounding.
+    same = np.take_along_axis(logits, best[:, None], -1)[:, 0] >= logits.max(-1) - allowed
+    if not inner <= 10 * tolerance or labels != own or exact_labels and not same.all():
+        wanted = [class_names[index] for index in logits.argmax(-1)]
+        raise RuntimeError(
+            f"the export disagrees with the model: {signature} labels the images {labels}, the model {wanted}; its "
+            f"probabilities differ from the softmax of its logits by {inner:.2g}."
+        )
 
 
 def deviation(got, wanted):
@@ -80,9 +94,37 @@ def softmax(logits):
     return powers / powers.sum(-1, keepdims=True)
 
 
-def run_client(folder, scratch):
-    """Start this file as a script, alone (-I); it gets this process's import path, to find the same TensorFlow."""
-    orders = {"folder": str(folder), "scratch": str(scratch), "sys_path": [os.path.abspath(p) for p in sys.path if p]}
+def photo(shape):
+    """A real photograph, (height, width, channels) uint8, from among matplotlib's files; None where they are not."""
+    import matplotlib.cbook
+    from PIL import Image, ImageOps
+
+    height, width, channels = shape
+    try:
+        with matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=True) as file, Image.open(file) as image:
+            image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (width, height))
+    except FileNotFoundError:
+        return None
+    pixels = np.asarray(image).reshape(height, width, -1)
+    return np.resize(np.moveaxis(pixels, -1, 0), (channels, height, width)).transpose(1, 2, 0)
+
+
+def image_file(pixels, preprocessing):
+    """An image file of which the preprocessing makes exactly these pixels: a margin is cropped, and nothing resized."""
+    from PIL import Image
+
+    height, width, channels = pixels.shape
+    margin = (preprocessing.resize or min(height, width)) - min(height, width)
+    before, after = margin // 2, margin - margin // 2
+    pixels = np.pad(pixels, ((before, after), (before, after), (0, 0)), mode="edge")
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(file, format="png")
+    return file.getvalue()
+
+
+def run_client(export, scratch):
+    """Start this file as a script, alone (-I); it gets this process's import path, to find the same runtimes."""
+    orders = {"export": str(export), "scratch": str(scratch), "sys_path": [os.path.abspath(p) for p in sys.path if p]}
     try:
         client = subprocess.run(
             [sys.executable, "-I", "-B", str(pathlib.Path(__file__).resolve())],
@@ -111,24 +153,36 @@ def shut_out(names):
         sys.modules[name] = None
 
 
-def client(folder, scratch, sys_path):
-    # TensorFlow may come from a place that -I leaves out, such as PYTHONPATH or the user's own site-packages.
-    sys.path.extend(place for place in sys_path if place not in sys.path)
+def client(export, scratch, sys_path):
+    """Write what each signature gives for each batch, as outputs-SIGNATURE-BATCH.npz."""
+    # -I leaves out places such as PYTHONPATH and the user's own site-packages, where a runtime may be.
+    sys.path[:] = [*sys_path, *(place for place in sys.path if place not in sys_path)]
     shut_out(REFUSED)
-    import tensorflow as tf
+    spec = importlib.util.spec_from_file_location("runtimes", pathlib.Path(__file__).with_name("runtimes.py"))
+    sys.modules["runtimes"] = runtimes = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(runtimes)
 
-    signatures = tf.saved_model.load(folder).signatures
-    for file in pathlib.Path(scratch).glob("pixels*.npy"):
+    scratch, loaded = pathlib.Path(scratch), runtimes.load(export)
+    for file in sorted(scratch.glob("pixels*.npy")):
         index, pixels = file.stem.removeprefix("pixels"), np.load(file)
-        for signature, dtype in SIGNATURES.items():
-            outputs = signatures[signature](images=tf.constant(pixels.astype(dtype)))
-            arrays = {name: output.numpy() for name, output in outputs.items()}
-            arrays["label"] = arrays["label"].astype(bytes)
-            try:
-                np.savez(pathlib.Path(scratch) / f"{signature}{index}.npz", **arrays)
-            except OSError as error:
-                print(error, file=sys.stderr)
-                sys.exit(CANNOT_WRITE)
+        for name, dtype in DTYPES.items():
+            keep(scratch / f"outputs-{name}-{index}.npz", loaded.call(pixels.astype(dtype)))
+    if "image_bytes" in (loaded.signatures or {}):
+        import tensorflow as tf
+
+        for file in scratch.glob("image*.png"):
+            index = file.stem.removeprefix("image")
+            outputs = loaded.signatures["image_bytes"](image_bytes=tf.constant([file.read_bytes()]))
+            keep(scratch / f"outputs-image_bytes-{index}.npz", {name: each.numpy() for name, each in outputs.items()})
+
+
+def keep(file, outputs):
+    arrays = {name: array.astype(bytes) if array.dtype == object else array for name, array in outputs.items()}
+    try:
+        np.savez(file, **arrays)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        sys.exit(CANNOT_WRITE)
 
 
 if __name__ == "__main__":

@@ -234,6 +234,8 @@ class RadialBasis(keras.layers.Layer):
 class TrainingOnly(keras.layers.Layer):
     """Runs a layer in training alone; for foreign augmentation whose call knows no `training` argument."""
 
+    inference_input = 0
+
     def __init__(self, layer, **kwargs):
         super().__init__(**kwargs)
         self.layer = layer

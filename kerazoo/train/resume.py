@@ -32,7 +32,9 @@ SHARE = 200  # a checkpoint may cost one part in so many of the time
 PATIENCE = 5.0  # seconds between two checkpoints at least
 EARLIER = "earlier"  # where in the folder what older runs left lies
 # What a run and the recipes leave; first what says least of whether there was one.
-LEFT = ("tensorboard", "curves.png", "mistakes.png", "test.json", "log.csv", "last.keras", "best.keras")
+LEFT = (
+    "tensorboard", "class_names.txt", "curves.png", "mistakes.png", "test.json", "log.csv", "last.keras", "best.keras",
+)
 NOTED = {"options", "compiled", "state", "batches", "names", "callbacks"}
 LOCKS = {}  # of the folders of this process's runs, until it ends
 START = "the start"
@@ -240,6 +242,7 @@ class Run:
                 "go into fit as they are: fit(x, y, ...)."
             )
         self.dataset = dataset
+        self.note_class_names(getattr(dataset, "class_names", None))
         self.batches = length(dataset)
         before = self.saved and self.saved["batches"]
         if before != self.batches and self.restored:
@@ -251,6 +254,12 @@ class Run:
             return dataset
         self.dataset = dataset.start(self.state["epoch"], self.state["batch"])
         return self.dataset
+
+    def note_class_names(self, names):
+        """Leave them, one a line, for `kerazoo export` to find; a full disk or an odd name is no reason to stop."""
+        if self.chief and names and not any("\n" in name for name in names):
+            with contextlib.suppress(OSError, UnicodeEncodeError):
+                (self.path / "class_names.txt").write_bytes("".join(f"{name}\n" for name in names).encode("utf-8"))
 
     def callbacks(self, *own, early_stopping=None, plateau=None):
         """List the callbacks for `model.fit`: logs, progress, early stopping, plateau, NaN guard, checkpoints.

@@ -47,17 +47,15 @@ def convert(file, model_name, to, output=None):
     output = f"{registry.check_name(model_name)}{ENDINGS[to][0]}" if output is None else os.fspath(output)
     if not output.endswith(ENDINGS[to]):
         raise ValueError(f"The output of to={to!r} ends in {' or '.join(ENDINGS[to])}; got {output!r}.")
-    arrays = read(file)
-    if os.path.exists(output) and os.path.samefile(file, output):
+    if os.path.exists(output) and os.path.exists(file) and os.path.samefile(file, output):
         raise ValueError(f"{output} is the file to convert itself. Name another output.")
-    options = find_options(arrays, model_name)
-    if to == "torchvision" and not options.get("include_top", True):
-        raise ValueError(f"torchvision's {model_name} has a head, and {os.path.basename(file)} is of one without. "
-                         "Convert it to safetensors or keras, or give the model a head first.")
-    check_size(arrays, model_name, options)
-    del arrays  # and with them the file's mapping
-    model = registry.create_model(model_name, **options)
-    load_weights(model, file)
+
+    def check(options):
+        if to == "torchvision" and not options.get("include_top", True):
+            raise ValueError(f"torchvision's {model_name} has a head, and {os.path.basename(file)} is of one without. "
+                             "Convert it to safetensors or keras, or give the model a head first.")
+
+    model, options = build_for(file, model_name, check)
     if to == "torchvision":
         write = write_pytorch if output.endswith(".pth") else write_safetensors
         write(output, to_torchvision(model))
@@ -66,6 +64,27 @@ def convert(file, model_name, to, output=None):
     outputs = f"{options['classes']} classes" if options.get("include_top", True) else "without a head"
     return output, (f"{output}: {model_name}, {outputs}, {model.count_params():,} numbers, "
                     f"{os.path.getsize(output) / 1e6:.1f} MB")
+
+
+def build_for(file, model_name, check=lambda options: None):
+    """Build the model that a weight file is for, with its weights.
+
+    Args:
+        file: a file that `kerazoo.load_weights` takes.
+        model_name: a name from `kerazoo.list_models`.
+        check: called with the builder's arguments before the model is built.
+
+    Returns:
+        (model, {argument of the builder: value}).
+    """
+    arrays = read(file)
+    options = find_options(arrays, model_name)
+    check(options)
+    check_size(arrays, model_name, options)
+    del arrays  # and with them the file's mapping
+    model = registry.create_model(model_name, **options)
+    load_weights(model, file)
+    return model, options
 
 
 def check_size(arrays, name, options):

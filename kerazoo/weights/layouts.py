@@ -68,6 +68,8 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
     except WeightsError as error:
         raise WeightsError(f"The weights in {path} do not fit {model.name}: {error}") from None
     assign_all(plan)
+    if tag:
+        registry.serve_as(model, **published.serving(tag, fresh_head))
 
 
 def assign_all(plan):

@@ -84,6 +84,20 @@ def recognize_published(arrays, builder, model=None):
                     return tag
 
 
+def serving(tag, fresh_head):
+    """What an export of a model with these weights should tell its clients."""
+    from kerazoo.weights.imagenet import class_names
+
+    return {
+        "preprocessing": {
+            "size": (tag.input_size,) * 2,
+            "resize": tag.resize_size,
+            "interpolation": tag.interpolation or "bilinear",
+        },
+        **({} if fresh_head or tag.classes != len(class_names()) else {"class_names": class_names()}),
+    }
+
+
 def is_pixels(layout, name):
     """Keras Applications' EfficientNets normalize pixels by a layer with variables."""
     return layout.axes == "keras" and re.match(r"normalization(_\d+)?/(mean|variance|count)$", name)

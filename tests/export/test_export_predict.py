@@ -107,9 +107,9 @@ def test_right_pixels_give_none(images, predictor):
 def test_what_is_not_an_export_is_refused(tmp_path, path):
     with pytest.raises(FileNotFoundError, match="there is nothing at .*missing"):
         Predictor(tmp_path / "missing")
-    with pytest.raises(ValueError, match="is not a SavedModel but a folder without saved_model.pb"):
+    with pytest.raises(ValueError, match="is a folder that holds nothing. Wanted: a SavedModel"):
         Predictor(tmp_path)
-    with pytest.raises(ValueError, match="is not a SavedModel but a file"):
+    with pytest.raises(ValueError, match="is a file that ends in '.pb'. Wanted: a SavedModel"):
         Predictor(path / "saved_model.pb")
     (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
     with pytest.raises(ValueError, match="cannot be loaded: .*Export the model again"):

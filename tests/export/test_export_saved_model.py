@@ -10,11 +10,14 @@ import pytest
 import tensorflow as tf
 
 import kerazoo.export
-from kerazoo.export import verify
+from kerazoo.export import classifier, signatures, verify
 
 ROOT = pathlib.Path(kerazoo.export.__file__).parents[2]
 NAMES = ["zéro", "one", "two", "two"]
-OUTPUTS = {"probabilities": "float32", "logits": "float32", "label": "string"}
+OUTPUTS = {
+    "probabilities": "float32", "logits": "float32", "label": "string", "top_k_labels": "string",
+    "top_k_probabilities": "float32",
+}  # fmt: skip
 
 
 class Doubled(keras.layers.Layer):
@@ -76,11 +79,84 @@ def test_both_signatures_give_what_the_model_gives(exported):
 
 def test_signatures_state_names_types_and_shapes(exported):
     _, _, loaded = exported
-    assert set(loaded.signatures) == {"serving_default", "serving_uint8"}
-    for name, dtype in (("serving_default", tf.float32), ("serving_uint8", tf.uint8)):
+    wanted = {
+        "serving_default": ({"images": ((None, 8, 8, 1), "float32")}, OUTPUTS),
+        "serving_uint8": ({"images": ((None, 8, 8, 1), "uint8")}, OUTPUTS),
+        "image_bytes": ({"image_bytes": ((None,), "string")}, OUTPUTS),
+        "features": ({"images": ((None, 8, 8, 1), "float32")}, {"features": "float32"}),
+        "grad_cam": (
+            {"images": ((None, 8, 8, 1), "float32"), "classes": ((None,), "int32")}, {"heatmap": "float32"}
+        ),
+    }
+    assert set(loaded.signatures) == set(wanted)
+    for name, (inputs, outputs) in wanted.items():
         signature = loaded.signatures[name]
-        assert signature.structured_input_signature == ((), {"images": tf.TensorSpec((None, 8, 8, 1), dtype, "images")})
-        assert {key: output.dtype.name for key, output in signature.structured_outputs.items()} == OUTPUTS
+        positional, named = signature.structured_input_signature
+        assert positional == () and {
+            key: (tuple(spec.shape), spec.dtype.name) for key, spec in named.items()
+        } == inputs
+        assert {key: output.dtype.name for key, output in signature.structured_outputs.items()} == outputs
+
+
+def test_the_best_classes_come_first(exported):
+    model, _, loaded = exported
+    got = loaded.signatures["serving_uint8"](images=tf.constant(pixels(5)))
+    order = np.argsort(-got["probabilities"].numpy(), -1)
+    np.testing.assert_array_equal(got["top_k_labels"], np.array([name.encode() for name in NAMES])[order])
+    np.testing.assert_array_equal(got["top_k_probabilities"], np.take_along_axis(got["probabilities"].numpy(), order, -1))
+    np.testing.assert_array_equal(got["label"], got["top_k_labels"][:, 0])
+
+
+def test_encoded_images_get_what_their_pixels_get(exported):
+    _, _, loaded = exported
+    images = pixels(3)
+    files = [tf.io.encode_png(image).numpy() for image in images]
+    got = loaded.signatures["image_bytes"](image_bytes=tf.constant(files))
+    wanted = loaded.signatures["serving_uint8"](images=tf.constant(images))
+    for name in OUTPUTS:
+        np.testing.assert_array_equal(got[name], wanted[name])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 2 of 3 \(index 1\) cannot be decoded"):
+        loaded.signatures["image_bytes"](image_bytes=tf.constant([files[0], files[1][:40], files[2]]))
+
+
+def test_features_are_what_the_last_dense_layer_gets(exported):
+    model, _, loaded = exported
+    images = pixels(3).astype("float32")
+    got = loaded.signatures["features"](images=tf.constant(images))["features"]
+    wanted = keras.Model(model.inputs[0], model.layers[-1].input)(images, training=False)
+    np.testing.assert_allclose(got, wanted, atol=1e-5 if model.compute_dtype == "float32" else 1e-3)
+
+
+def test_grad_cam_is_the_gradient_weighted_feature_map():
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(3, 3, name="map")(keras.layers.Rescaling(1 / 255)(images))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(images, keras.layers.Dense(4, activation="softmax", name="head")(x))
+    explain = signatures.serving_module(classifier.classifier(model))[1]["grad_cam"]
+    batch = pixels(2).astype("float32")
+    heat = explain(images=tf.constant(batch), classes=tf.constant([1, 3]))["heatmap"].numpy()
+    # Through global average pooling, the slope of log(softmax) by hand.
+    kernel, probabilities = model.get_layer("head").kernel.numpy(), model(batch).numpy()
+    maps = keras.Model(images, model.get_layer("map").output)(batch).numpy()
+    for index, label in enumerate([1, 3]):
+        slope = kernel[:, label] - kernel @ probabilities[index]
+        wanted = np.maximum(maps[index] @ slope, 0)
+        np.testing.assert_allclose(heat[index], wanted / max(wanted.max(), 1e-30), atol=1e-4)
+
+
+def test_warm_up_requests_are_those_that_the_server_reads(exported):
+    log = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="tensorflow-serving-api is missing")
+    _, path, loaded = exported
+    answered = set()
+    for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
+        request = log.PredictionLog.FromString(record.numpy()).predict_log.request
+        name = request.model_spec.signature_name
+        outputs = loaded.signatures[name](**{
+            key: tf.constant(tf.make_ndarray(tensor)) for key, tensor in request.inputs.items()
+        })
+        answered.add(name)
+        assert all(len(output) == 1 for output in outputs.values())
+    assert answered == set(loaded.signatures)
 
 
 def test_nothing_of_training_is_inside(exported):
@@ -90,13 +166,15 @@ def test_nothing_of_training_is_inside(exported):
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         assert not [node.op for node in nodes if any(word in node.op for word in ("Random", "Rng", "Multinomial"))]
     saved = [name for name, _ in tf.train.list_variables(str(path / "variables" / "variables")) if "OBJECT" not in name]
-    assert len(saved) == len(model.weights)
+    assert len(saved) == 4  # of a convolution and a dense layer; none of a norm, a seed, an optimizer
 
 
 def test_the_folder_holds_the_class_names_and_nothing_of_this_machine(exported):
     _, path, _ = exported
     assert (path / "assets" / "class_names.txt").read_text(encoding="utf-8") == "zéro\none\ntwo\ntwo\n"
-    assert {file.name for file in path.iterdir()} == {"saved_model.pb", "fingerprint.pb", "variables", "assets"}
+    assert {file.name for file in path.iterdir()} == {
+        "saved_model.pb", "fingerprint.pb", "variables", "assets", "assets.extra",
+    }
     assert str(path.parent).encode() not in (path / "saved_model.pb").read_bytes()
 
 
@@ -122,14 +200,14 @@ def test_free_sides_stay_free_and_labels_default_to_the_index(tmp_path, capfd):
     np.testing.assert_allclose(got["logits"], model(batch), atol=1e-5)
 
 
-def classifier(head=4, shape=(8, 8, 1), **options):
+def small(head=4, shape=(8, 8, 1), **options):
     images = keras.Input(shape, **options)
     x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(images))
     return keras.Model(images, head(x) if callable(head) else keras.layers.Dense(head)(x))
 
 
 def two_outputs():
-    model = classifier()
+    model = small()
     return keras.Model(model.inputs, [model.outputs[0], model.layers[-2].output])
 
 
@@ -153,7 +231,7 @@ def subclassed():
 
 
 def diverged():
-    model = classifier()
+    model = small()
     model.layers[-1].bias.assign([np.nan] * 4)
     return model
 
@@ -166,15 +244,15 @@ def diverged():
         (subclassed, ValueError, "is a subclassed model.*Wrap it"),
         (two_inputs, ValueError, r"has 2 input\(s\) and 1 output"),
         (two_outputs, ValueError, r"has 1 input\(s\) and 2 output"),
-        (lambda: classifier(shape=(64,)), ValueError, r"must take images.*takes \(None, 64\)"),
-        (lambda: classifier(batch_size=4), ValueError, "batch of .* is fixed to 4"),
-        (lambda: classifier(head=1), ValueError, r"two classes or more.*gives \(None, 1\)"),
-        (lambda: classifier(keras.layers.Reshape((8, 8))), ValueError, r"one score per class.*gives \(None, 8, 8\)"),
-        (lambda: classifier(keras.layers.Dense(4, activation="sigmoid")), ValueError, "activation 'sigmoid'.*Build it"),
-        (lambda: classifier(keras.layers.ReLU()), ValueError, "activation 'relu'.*Build it"),
-        (lambda: classifier(lambda x: keras.ops.tanh(x)), ValueError, "activation 'tanh'.*Build it"),
+        (lambda: small(shape=(64,)), ValueError, r"must take images.*takes \(None, 64\)"),
+        (lambda: small(batch_size=4), ValueError, "batch of .* is fixed to 4"),
+        (lambda: small(head=1), ValueError, r"two classes or more.*gives \(None, 1\)"),
+        (lambda: small(keras.layers.Reshape((8, 8))), ValueError, r"one score per class.*gives \(None, 8, 8\)"),
+        (lambda: small(keras.layers.Dense(4, activation="sigmoid")), ValueError, "activation 'sigmoid'.*Build it"),
+        (lambda: small(keras.layers.ReLU()), ValueError, "activation 'relu'.*Build it"),
+        (lambda: small(lambda x: keras.ops.tanh(x)), ValueError, "activation 'tanh'.*Build it"),
         (
-            lambda: classifier(keras.layers.Lambda(lambda x: keras.ops.softmax(x))),
+            lambda: small(keras.layers.Lambda(lambda x: keras.ops.softmax(x))),
             ValueError,
             "seems to end in logits, but its outputs for one image sum to 1 ",
         ),
@@ -195,12 +273,19 @@ def test_what_is_no_classifier_is_refused(model, error, message, tmp_path):
         ({"class_names": "abcd"}, TypeError, "must be a list of 4 strings; got 'abcd'"),
         ({"class_names": ["a", "b", "c", "d\ne"]}, ValueError, "single lines of UTF-8 text; number 3"),
         ({"class_names": ["a", "b", "c", "\udcff"]}, ValueError, "single lines of UTF-8 text; number 3"),
-        ({"format": "onnx"}, ValueError, "unknown export format 'onnx'; there is: 'tf_saved_model'"),
+        ({"format": "keras"}, ValueError, "unknown export format 'keras'; there is: 'tf_saved_model', 'onnx'"),
+        ({"quantize": "int8"}, ValueError, "quantize='int8' is none of format='tf_saved_model'; it has float32 only"),
+        ({"calibration": []}, ValueError, "calibration is for quantize='int8'"),
+        ({"runtime": "dist"}, ValueError, "runtime is for format='web'"),
+        ({"preprocessing": 224}, TypeError, "must be a dictionary such as"),
+        ({"preprocessing": {"crop": 224}}, ValueError, "preprocessing has 'size', 'resize', 'interpolation'; got 'crop'"),
+        ({"preprocessing": {"size": (9, 9)}}, ValueError, "images of 9 x 9 pixels, but the model takes 8 x 8"),
+        ({"preprocessing": {"resize": 4}}, ValueError, "resize must be None or .*at least as many as size has; got 4"),
     ],
 )
 def test_a_wrong_option_is_refused(options, error, message, tmp_path):
     with pytest.raises(error, match=message):
-        kerazoo.export(classifier(), tmp_path / "model", **options)
+        kerazoo.export(small(), tmp_path / "model", **options)
     assert not list(tmp_path.iterdir())
 
 
@@ -218,7 +303,7 @@ def test_a_wrong_option_is_refused(options, error, message, tmp_path):
     ],
 )
 def test_what_a_model_ends_in(head, probabilities):
-    assert kerazoo.export.signatures.ends_in_softmax(classifier(head)) is probabilities
+    assert classifier.ends_in_softmax(small(head)) is probabilities
 
 
 def python(code, **environment):
@@ -254,14 +339,14 @@ def test_importing_the_package_loads_no_backend():
 
 
 def test_the_client_that_checks_an_export_can_import_neither_keras_nor_kerazoo(tmp_path):
-    tf.saved_model.save(tf.Module(), str(tmp_path))
+    path = kerazoo.export(small(), tmp_path / "model", verbose=False)
     code = (
         "import importlib, importlib.util, runpy, sys\n"
         "packages = ['keras', 'kerazoo', 'kerazoo.export']\n"
         "assert all(importlib.util.find_spec(package) for package in packages)\n"
         "for package in list(sys.modules):\n"
         "    if package.startswith('kerazoo'): del sys.modules[package]\n"
-        f"runpy.run_path({verify.__file__!r})['client']({str(tmp_path)!r}, {str(tmp_path)!r}, sys.path)\n"
+        f"runpy.run_path({verify.__file__!r})['client']({str(path)!r}, {str(tmp_path)!r}, sys.path)\n"
         "for package in packages:\n"
         "    try: importlib.import_module(package)\n"
         "    except ModuleNotFoundError: print('refused', package)\n"
