@@ -18,6 +18,7 @@ class Classifier:
 
     Attributes:
         original: the model as it was given.
+        model: the model for inference alone, flat: batch norms folded, augmentation and the like gone.
         image_shape: (height, width, channels) of one image; None for a side that may have any size.
         softmax: whether the model's output is probabilities (True) or logits (False).
         class_names: one string a class.
@@ -25,15 +26,11 @@ class Classifier:
     """
 
     original: keras.Model
+    model: keras.Model
     image_shape: tuple
     softmax: bool
     class_names: tuple
     preprocessing: Preprocessing | None
-
-    @functools.cached_property
-    def model(self):
-        """The model for inference alone, flat: batch norms folded, augmentation and the like gone."""
-        return inference_model(self.original)[0]
 
     @functools.cached_property
     def features(self):
@@ -70,13 +67,9 @@ def classifier(model, class_names=None, preprocessing=None):
     image_shape, classes = check_classifier(model)
     known = registry.served_as(model)
     names = known.get("class_names") if class_names is None else class_names
-    return Classifier(
-        original=model,
-        image_shape=image_shape,
-        softmax=ends_in_softmax(model),
-        class_names=tuple(check_class_names(names, classes)),
-        preprocessing=check_preprocessing(preprocessing, known.get("preprocessing"), image_shape),
-    )
+    softmax, names = ends_in_softmax(model), check_class_names(names, classes)
+    preprocessing = check_preprocessing(preprocessing, known.get("preprocessing"), image_shape)
+    return Classifier(model, inference_model(model)[0], image_shape, softmax, tuple(names), preprocessing)
 
 
 def check_preprocessing(given, published, image_shape):

@@ -1,12 +1,13 @@
 """Classifiers in other formats, each written by one function `(classifier, target, *, quantize, calibration)`.
 
-Every format but `torch` takes float32 or uint8 `images`, pixels in 0..255 of shape (batch, height, width, channels), any
-batch, and answers with `probabilities` and `logits`, float32 of shape (batch, classes). With it go the names of the
+Every format but `torch` takes float32 `images`, pixels in 0..255 of shape (batch, height, width, channels), any batch,
+and answers with `probabilities` and `logits`, float32 of shape (batch, classes). With it go the names of the
 classes and the preprocessing, where each format has a place for them; `runtimes.py` reads them there.
 """
 import contextlib
 import dataclasses
 import json
+import math
 import pathlib
 import shutil
 import zipfile
@@ -55,16 +56,19 @@ def onnx(classifier, target, *, quantize=None, calibration=None):
     classifier = in_float32(classifier)
     check_size("ONNX", classifier)
     classify = signatures.concrete(classifier)
-    spec = tf.TensorSpec((None, *classifier.image_shape), tf.float32, name="images")
+    graph, weights = freeze(classify, apart=2**22)
+    outputs = {output.name: name for name, output in classify.structured_outputs.items()}
     with converting("ONNX"):
-        model, _ = tf2onnx.convert.from_function(
-            tf.function(lambda images: classify(images=images), input_signature=[spec], autograph=False),
-            input_signature=[spec], opset=OPSET,
+        model, _ = tf2onnx.convert.from_graph_def(
+            graph, input_names=["images:0", *weights], output_names=list(outputs),
+            tensors_to_rename={"images:0": "images", **outputs}, opset=OPSET,
         )  # fmt: skip
-    name_sides(model.graph)
+        give_back_weights(model.graph, weights)
+        name_sides(model.graph)
+        # It also finds the operations that tf2onnx left as they were.
+        onnx.checker.check_model(model)
     for name, value in facts(classifier).items():
         model.metadata_props.add(key=name, value=json.dumps(value, ensure_ascii=False))
-    onnx.checker.check_model(model)
     target.write_bytes(model.SerializeToString())
 
 
@@ -79,7 +83,7 @@ def litert(classifier, target, *, quantize=None, calibration=None):
         target: the file to write, a `pathlib.Path` in an existing folder.
         quantize: None; "float16" (weights); "dynamic" (int8 weights); "int8" (weights and activations; `images` are
             uint8, the outputs float32 in steps of 1/256 of their range). An operation that LiteRT has no int8 kernel
-            for stays in float32.
+            for stays in float32. The `logits` of a model that ends in softmax are then its scores before the softmax.
         calibration: for "int8": a uint8 array of images, or a list of them, each (batch, height, width, channels), as
             the network will see; some hundred images.
 
@@ -115,9 +119,9 @@ def litert(classifier, target, *, quantize=None, calibration=None):
     target.write_bytes(flatbuffer)
     names = "".join(f"{name}\n" for name in classifier.class_names)
     with zipfile.ZipFile(target, "a") as archive:
-        for name, text in (("labels.txt", names), ("preprocessing.json", json.dumps(facts(classifier)["preprocessing"]))):
-            # Stored as they are, and dated as ZIP's zero: the same model gives the same file.
-            archive.writestr(zipfile.ZipInfo(name), text.encode("utf-8"))
+        # `ZipInfo` has a date of its own: the same model gives the same file.
+        archive.writestr(zipfile.ZipInfo("labels.txt"), names.encode("utf-8"))
+        archive.writestr(zipfile.ZipInfo("preprocessing.json"), json.dumps(facts(classifier)["preprocessing"]))
 
 
 def openvino(classifier, target, *, quantize=None, calibration=None):
@@ -159,26 +163,13 @@ def openvino(classifier, target, *, quantize=None, calibration=None):
 
 
 def torch(classifier, target, *, quantize=None, calibration=None):
-    """Write the weights of a model of the zoo as torchvision's state dict, for its model of the same name.
+    """Write the weights of a model of the zoo, as it was before folding, as torchvision's state dict.
 
-    Args:
-        classifier: a `Classifier` whose model is as kerazoo built it: its batch norms not folded.
-        target: the file to write, a `pathlib.Path` that ends in ".pth" or ".safetensors". The latter also holds the
-            class names and the preprocessing in its metadata.
-        quantize: None.
-        calibration: None; no quantization of this format takes it.
-
-    Raises:
-        ValueError: if `quantize` is not None, `target` has another ending, or torchvision has no such network.
-
-    Example:
-        >>> torch(dataclasses.replace(classifier, model=kerazoo.resnet18()), pathlib.Path("resnet18.pth"))
+    A .safetensors file also holds the class names and the preprocessing in its metadata.
     """
     from kerazoo.weights import writers
 
-    if target.suffix not in (".pth", ".safetensors"):
-        raise ValueError(f"a state dict is written as .pth or .safetensors; got {target.name!r}.")
-    state = writers.to_torchvision(classifier.model)
+    state = writers.to_torchvision(classifier.original)
     if target.suffix == ".pth":
         writers.write_pytorch(target, state)
     else:
@@ -310,28 +301,29 @@ def with_mirrored_margins(classify):
     A mirrored margin never wins either, if it is no wider than half the window: a window that sees a value in it sees
     the value's origin, too.
     """
-    frozen = convert_variables_to_constants_v2(classify)
-    graph = frozen.graph.as_graph_def()
+    if all(operation.type != "PadV2" for operation in classify.graph.get_operations()):
+        return classify
+    graph, _ = freeze(classify)
     nodes = {node.name: node for node in graph.node}
     readers = {}
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name.split(":")[0], []).append(node)
     for node in graph.node:
+        # The gradients that Keras gives some activations cannot be saved without their variables.
+        node.attr.pop("_gradient_op_type", None)
         if node.op == "PadV2" and is_margin(node, readers.get(node.name, ()), nodes):
             node.op = "MirrorPad"
             node.attr["mode"].s = b"SYMMETRIC"
             del node.input[2]
 
-    names = sorted(classify.structured_outputs)
+    outputs = classify.structured_outputs
 
     def imported(images):
-        outputs = tf.graph_util.import_graph_def(
-            graph, input_map={frozen.inputs[0].op.name: images}, return_elements=[each.name for each in frozen.outputs]
-        )
-        return dict(zip(names, outputs))
+        elements = [output.name for output in outputs.values()]
+        return dict(zip(outputs, tf.graph_util.import_graph_def(graph, {"images": images}, elements)))
 
-    spec = tf.TensorSpec(frozen.inputs[0].shape, tf.float32, name="images")
+    (spec,), _ = classify.structured_input_signature
     return tf.function(imported, input_signature=[spec], autograph=False).get_concrete_function()
 
 
@@ -346,12 +338,63 @@ def is_margin(pad, readers, nodes):
     )
 
 
+def freeze(classify, apart=math.inf):
+    """A function's graph, its variables now constants; and apart from it, by name, matrices of more bytes than `apart`.
+
+    The latter are inputs of the graph: tf2onnx copies constants in each of its many passes, and TensorFlow's own
+    freezing does too, so that VGG's dense layers would take more than 20 GB.
+    """
+    graph = classify.graph.as_graph_def()
+    variables = {id(variable.handle): variable for variable in classify.graph.variables}
+    captured = {inner.op.name: variables.get(id(outer), outer) for outer, inner in classify.graph.captures}
+    readers = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    reads = {}
+    for name, value in captured.items():
+        for node in readers.get(name, ()):
+            if isinstance(value, tf.Variable) and node.op != "ReadVariableOp":
+                # A function inside reads it.
+                return convert_variables_to_constants_v2(classify).graph.as_graph_def(), {}
+        at = [node.name for node in readers.get(name, ())] if isinstance(value, tf.Variable) else [name]
+        reads.update(dict.fromkeys(at, value))
+
+    weights, nodes = {}, [node for node in graph.node if node.name in reads or node.name not in captured]
+    for node in nodes:
+        if node.name in reads:
+            value = reads[node.name].numpy()
+            node.ClearField("input")
+            node.attr.clear()
+            node.attr["dtype"].type = tf.as_dtype(value.dtype).as_datatype_enum
+            if value.nbytes > apart and all(reader.op == "MatMul" for reader in readers.get(node.name, ())):
+                weights[f"{node.name}:0"] = value
+                node.op = "Placeholder"
+                node.attr["shape"].shape.CopyFrom(tf.TensorShape(value.shape).as_proto())
+            else:
+                node.op = "Const"
+                node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    smaller = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
+    smaller.node.extend(nodes)
+    return smaller, weights
+
+
+def give_back_weights(graph, weights):
+    """Make inputs of an ONNX graph its weights again."""
+    from onnx import numpy_helper
+
+    inputs = [each for each in graph.input if each.name not in weights]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    graph.initializer.extend(numpy_helper.from_array(matrix, name) for name, matrix in weights.items())
+
+
 def name_sides(graph):
     """Name the free sides of an ONNX graph's inputs and outputs by what they are."""
     # The shapes of tensors within would go on naming them as the converter did.
     del graph.value_info[:]
-    for tensor, names in [(graph.input[0], ("batch", "height", "width")), *((out, ("batch",)) for out in graph.output)]:
-        for side, name in zip(tensor.type.tensor_type.shape.dim, names):
+    for tensor in (*graph.input, *graph.output):
+        for side, name in zip(tensor.type.tensor_type.shape.dim, ("batch", "height", "width")):
             if not side.HasField("dim_value"):
                 side.dim_param = name
 
@@ -367,9 +410,10 @@ def converting(name):
     except Exception as error:
         # Converters answer an operation that they do not know with exceptions of many types, and pages of text.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        reason = " ".join(lines)[:400].rstrip(".")
         raise ValueError(
-            f"the model cannot be converted to {name}: {lines[0][:300].rstrip('.')}. Replace the layer that this names, or export "
-            "another format."
+            f"the model cannot be converted to {name}: {reason}. Replace the layer that this names, or export another "
+            "format."
         ) from error
 
 

@@ -132,6 +132,8 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
     batches = [random_pixels(batch, shape) for batch, shape in zip(BATCHES, shapes)]
     photo = verify.photo(shapes[-1])
     batches += [] if photo is None else [photo[None]]
+    if quantize == "int8":
+        batches += converters.check_calibration(calibration, given.image_shape)
     expected = [own_outputs(given, pixels, slack=1e-2 if tolerance > TOLERANCE[None] else 1e-5) for pixels in batches]
 
     with placing.written_aside(target, needed=sum(4 * math.prod(weight.shape) for weight in model.weights)) as aside:
@@ -140,14 +142,16 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
         more = {} if runtime is None else {"runtime": runtime}
         with quiet():
             format.write(given, new, quantize=quantize, calibration=calibration, **more)
-        difference = verify.compare(new, scratch, given, batches, expected, tolerance, floor)
+        compared = verify.compare(new, scratch, given, batches, expected, tolerance, floor)
         size = placing.size_of(new)
 
     if verbose:
-        print(
-            f"exported to {path}: {placing.megabytes(size)}, reloaded in a fresh process without kerazoo: "
-            f"largest difference {difference:.1g}"
-        )
+        checked = "NOT run, since torchvision cannot be imported here"
+        if compared is not None:
+            difference, same, images = compared
+            checked = f"reloaded in a fresh process without kerazoo: largest difference {difference:.1g}"
+            checked += f", the same class for {100 * same / images:.1f} % of images" if quantize else ""
+        print(f"exported to {path}: {placing.megabytes(size)}, {checked}")
     return path
 
 

@@ -63,8 +63,8 @@ class Loaded:
         images = np.asarray(images)
         if images.dtype not in (np.uint8, np.float32):
             raise TypeError(f"images must be uint8 or float32 pixels in 0..255; got an array of {images.dtype}.")
-        fits = images.ndim == 4 and all(wanted in (None, side) for wanted, side in zip(self.image_shape, images.shape[1:]))
-        if not fits:
+        sides = zip(self.image_shape, images.shape[1:])
+        if images.ndim != 4 or not all(wanted in (None, side) for wanted, side in sides):
             wanted = ", ".join(map(str, ("batch", *(side or "any" for side in self.image_shape))))
             raise ValueError(f"images must have the shape ({wanted}); got {images.shape}.")
         if not len(images):
@@ -107,7 +107,8 @@ def load(path, threads=None):
     except Exception as error:
         # Each runtime answers a damaged file with exceptions of its own types.
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        raise ValueError(f"{path} cannot be loaded: {' '.join(lines)[:300].rstrip('.')}. Export the model again.") from error
+        reason = " ".join(lines)[:300].rstrip(".")
+        raise ValueError(f"{path} cannot be loaded: {reason}. Export the model again.") from error
 
 
 class Refused(ValueError):

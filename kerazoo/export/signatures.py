@@ -24,10 +24,8 @@ def concrete(classifier):
         A concrete function: float32 `images` (batch, height, width, channels), pixels 0 to 255, to a dictionary of
         `probabilities` and `logits`, float32 (batch, classes).
     """
-    model = classifier.model  # made here, not while the function is traced
-
     def classify(images):
-        return scores(classifier, model(to_pixels(classifier, images), training=False))
+        return scores(classifier, classifier.model(to_pixels(classifier, images), training=False))
 
     return concrete_of(classify, pixel_spec(classifier, tf.float32))
 
@@ -38,10 +36,8 @@ def serving_module(classifier):
     It holds the variables that inference reads, and no more: no optimizer, no metric, no random seed of a layer that is
     for training. It holds no Keras object either, so that loading it needs none.
     """
-    model = classifier.model  # made here, not while the function is traced
-
     def classify(images):
-        return answer(classifier, model(to_pixels(classifier, images), training=False))
+        return answer(classifier, classifier.model(to_pixels(classifier, images), training=False))
 
     functions = {
         "serving_default": concrete_of(classify, pixel_spec(classifier, tf.float32)),
@@ -83,8 +79,9 @@ def to_pixels(classifier, images):
     """Pixels as the model takes them; a model of integers gets floats rounded, not cut off."""
     dtype = tf.as_dtype(keras.backend.standardize_dtype(classifier.model.inputs[0].dtype))
     if dtype.is_integer and images.dtype.is_floating:
-        images = tf.round(images)
-    return tf.saturate_cast(images, dtype)
+        # Not tf.saturate_cast: LiteRT has no ClipByValue.
+        images = tf.minimum(tf.maximum(tf.round(images), dtype.min), dtype.max)
+    return tf.cast(images, dtype)
 
 
 def scores(classifier, outputs):

@@ -14,8 +14,10 @@ import sys
 import numpy as np
 
 REFUSED = ("kerazoo", "keras", "tf_keras")
+STATE_DICTS = (".pth", ".safetensors")
 DTYPES = {"serving_default": "float32", "serving_uint8": "uint8"}
-CANNOT_WRITE = 73  # the client's exit status; EX_CANTCREAT in sysexits.h
+# The client's exit statuses; EX_CANTCREAT and EX_UNAVAILABLE in sysexits.h.
+CANNOT_WRITE, NO_RUNTIME = 73, 69
 
 
 def compare(export, scratch, classifier, batches, expected, tolerance, floor=-np.inf, exact_labels=True):
@@ -32,22 +34,30 @@ def compare(export, scratch, classifier, batches, expected, tolerance, floor=-np
         exact_labels: whether the most probable class must be the model's own.
 
     Returns:
-        The largest difference seen, in logits or probabilities.
+        (the largest difference seen, in logits or probabilities; how many images got the model's own class; of how
+        many). None if a state dict could not be tried for want of torchvision.
 
     Raises:
         RuntimeError: if the export cannot be loaded, or disagrees.
         OSError: if the two processes cannot write what they hand each other.
     """
+    from kerazoo import registry
+
+    network = None
+    if export.suffix in STATE_DICTS:
+        batches = [normalized(classifier.original, pixels) for pixels in batches]
+        network = {"name": registry.origin(classifier.original).name, "classes": len(classifier.class_names)}
     for index, pixels in enumerate(batches):
         np.save(scratch / f"pixels{index}.npy", pixels)
-    if classifier.preprocessing and classifier.image_shape[2] in (1, 3):
+    if not network and classifier.preprocessing and classifier.image_shape[2] in (1, 3):
         size = classifier.preprocessing.size
         fitting = [index for index, pixels in enumerate(batches) if pixels.shape[1:3] == size]
         for index in fitting[-1:]:
             (scratch / f"image{index}.png").write_bytes(image_file(batches[index][0], classifier.preprocessing))
-    run_client(export, scratch)
+    if not run_client(export, scratch, network):
+        return None
 
-    largest = 0.0
+    largest, same, images = 0.0, 0, 0
     for file in sorted(scratch.glob("outputs*.npz")):
         _, signature, index = file.stem.split("-")
         with np.load(file) as arrays:
@@ -66,7 +76,9 @@ def compare(export, scratch, classifier, batches, expected, tolerance, floor=-np
             )
         check_labels(got, logits, classifier.class_names, signature, allowed, tolerance, exact_labels)
         largest = max(largest, difference)
-    return largest
+        same += int((got["logits"].argmax(-1) == logits.argmax(-1)).sum())
+        images += len(logits)
+    return largest, same, images
 
 
 def check_labels(got, logits, class_names, signature, allowed, tolerance, exact_labels):
@@ -122,9 +134,26 @@ def image_file(pixels, preprocessing):
     return file.getvalue()
 
 
-def run_client(export, scratch):
-    """Start this file as a script, alone (-I); it gets this process's import path, to find the same runtimes."""
-    orders = {"export": str(export), "scratch": str(scratch), "sys_path": [os.path.abspath(p) for p in sys.path if p]}
+def normalized(model, pixels):
+    """Pixels as torchvision's networks take them: what our model makes of them first, channels first."""
+    import keras
+
+    pixels = pixels.astype("float32")
+    first = next((layer for layer in model.layers if layer.name == "normalize"), None)
+    if first is not None:
+        pixels = keras.ops.convert_to_numpy(keras.Model(model.inputs[0], first.output)(pixels, training=False))
+    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+
+
+def run_client(export, scratch, network=None):
+    """Start this file as a script, alone (-I); it gets this process's import path, to find the same runtimes.
+
+    Returns whether the runtime was there.
+    """
+    orders = {
+        "export": str(export), "scratch": str(scratch), "network": network,
+        "sys_path": [os.path.abspath(place) for place in sys.path if place],
+    }
     try:
         client = subprocess.run(
             [sys.executable, "-I", "-B", str(pathlib.Path(__file__).resolve())],
@@ -139,12 +168,15 @@ def run_client(export, scratch):
         raise RuntimeError(f"no fresh Python process could be started to check the export: {error}") from error
     if client.returncode == CANNOT_WRITE:
         raise OSError(client.stderr.strip().splitlines()[-1])
+    if client.returncode == NO_RUNTIME:
+        return False
     if client.returncode:
         last_lines = "\n".join(client.stderr.strip().splitlines()[-5:])
         raise RuntimeError(
             f"the export could not be loaded and run in a fresh process (exit status {client.returncode}), which "
             f"ended with:\n{last_lines}"
         )
+    return True
 
 
 def shut_out(names):
@@ -153,16 +185,22 @@ def shut_out(names):
         sys.modules[name] = None
 
 
-def client(export, scratch, sys_path):
+def client(export, scratch, sys_path, network=None):
     """Write what each signature gives for each batch, as outputs-SIGNATURE-BATCH.npz."""
     # -I leaves out places such as PYTHONPATH and the user's own site-packages, where a runtime may be.
     sys.path[:] = [*sys_path, *(place for place in sys.path if place not in sys_path)]
     shut_out(REFUSED)
+    scratch, export = pathlib.Path(scratch), pathlib.Path(export)
+    if network:
+        for file in sorted(scratch.glob("pixels*.npy")):
+            index = file.stem.removeprefix("pixels")
+            keep(scratch / f"outputs-torchvision-{index}.npz", run_torchvision(export, np.load(file), **network))
+        return
     spec = importlib.util.spec_from_file_location("runtimes", pathlib.Path(__file__).with_name("runtimes.py"))
     sys.modules["runtimes"] = runtimes = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(runtimes)
 
-    scratch, loaded = pathlib.Path(scratch), runtimes.load(export)
+    loaded = runtimes.load(export)
     for file in sorted(scratch.glob("pixels*.npy")):
         index, pixels = file.stem.removeprefix("pixels"), np.load(file)
         for name, dtype in DTYPES.items():
@@ -174,6 +212,31 @@ def client(export, scratch, sys_path):
             index = file.stem.removeprefix("image")
             outputs = loaded.signatures["image_bytes"](image_bytes=tf.constant([file.read_bytes()]))
             keep(scratch / f"outputs-image_bytes-{index}.npz", {name: each.numpy() for name, each in outputs.items()})
+
+
+def run_torchvision(file, images, name, classes):
+    """What torchvision's network of that name gives with a state dict."""
+    try:
+        import torch
+        import torchvision
+    except (ImportError, RuntimeError, OSError):  # not there, or made for another PyTorch
+        sys.exit(NO_RUNTIME)
+    if file.suffix == ".safetensors":
+        import safetensors.torch
+
+        state = safetensors.torch.load_file(file)
+    else:
+        state = torch.load(file, weights_only=True)
+    name = {"googlenet_bn": "googlenet"}.get(name, name)
+    options = {}
+    if name in ("googlenet", "inception_v3"):
+        auxiliary = any(key.startswith(("aux1.", "AuxLogits.")) for key in state)
+        options = {"aux_logits": auxiliary, "transform_input": False, "init_weights": False}
+    model = torchvision.models.get_model(name, weights=None, num_classes=classes, **options)
+    model.load_state_dict(state)
+    with torch.inference_mode():
+        logits = model.eval()(torch.from_numpy(images)).numpy()
+    return {"logits": logits, "probabilities": softmax(logits)}
 
 
 def keep(file, outputs):
