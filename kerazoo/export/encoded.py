@@ -518,8 +518,11 @@ def decode_webp(data, header):
 def fit(pixels, orientation, channels, preprocessing):
     """Turn upright, resize and crop, and convert to gray: uint8 (height, width, channels).
 
-    It is resized as it was stored and turned afterwards, when there is less to turn.
+    It is resized as it was stored and turned afterwards, when there is less to turn; but gray first, as Pillow has it.
     """
+    if channels == 1:
+        levels = tf.reduce_sum(tf.cast(pixels, tf.int32) * GRAY, axis=-1, keepdims=True)
+        pixels = tf.cast((levels + 2**15) // 2**16, tf.uint8)
     swapped, mirrored, turned_over = (tf.gather(table, orientation) for table in (SWAPPED, MIRRORED, TURNED_OVER))
     own, size = tf.shape(pixels)[:2], tf.constant(preprocessing.size)
     own = tf.where(swapped, tf.reverse(own, [0]), own)
@@ -531,16 +534,14 @@ def fit(pixels, orientation, channels, preprocessing):
 
     def crop():
         start = tf.concat([-tf.cast(shift, tf.int32), [0]], 0)
-        return tf.cast(tf.slice(pixels, start, tf.concat([size, [3]], 0)), tf.float32)
+        return tf.cast(tf.slice(pixels, start, tf.concat([size, [channels]], 0)), tf.float32)
 
     fitted = tf.cond(
         tf.reduce_all((scale == 1) & (shift == tf.round(shift))),
         crop,
         lambda: resample(pixels, size, scale, shift, preprocessing.interpolation),
     )
-    if channels == 1:
-        fitted = tf.reduce_sum(fitted * GRAY, axis=-1, keepdims=True) / 65536
-    fitted = tf.cast(tf.floor(fitted + 0.5), tf.uint8)
+    fitted = tf.cast(fitted, tf.uint8)
 
     def turn():
         turned = tf.cond(swapped, lambda: tf.transpose(fitted, [1, 0, 2]), lambda: fitted)
@@ -561,13 +562,24 @@ def placement(own, preprocessing):
 
 
 def resample(pixels, size, scale, shift, interpolation):
-    """Resize with any scale and shift, antialiased: float32 values from 0 to 255."""
-    resized = tf.raw_ops.ScaleAndTranslate(
-        images=pixels[None],
-        size=size,
-        scale=tf.cast(scale, tf.float32),
-        translation=tf.cast(shift, tf.float32),
-        kernel_type={"bilinear": "triangle", "bicubic": "keyscubic"}[interpolation],
-        antialias=True,
+    """Resize with any scale and shift, antialiased: float32 whole values from 0 to 255."""
+    def resized(image, size, scale, shift):
+        image = tf.raw_ops.ScaleAndTranslate(
+            images=image[None], size=size, scale=tf.cast(scale, tf.float32), translation=tf.cast(shift, tf.float32),
+            kernel_type={"bilinear": "triangle", "bicubic": "keyscubic"}[interpolation], antialias=True,
+        )[0]  # fmt: skip
+        return tf.floor(tf.clip_by_value(image, 0.0, 255.0) + 0.5)
+
+    def rows_after_columns():
+        turned = tf.transpose(pixels, [1, 0, 2])  # the operation is fastest along the first axis
+        narrow = resized(
+            turned, tf.stack([size[1], tf.shape(pixels)[0]]), tf.stack([scale[1], 1.0]), tf.stack([shift[1], 0.0])
+        )
+        return resized(tf.transpose(narrow, [1, 0, 2]), size, tf.stack([scale[0], 1.0]), tf.stack([shift[0], 0.0]))
+
+    # Pillow resizes columns first and rounds to whole levels in between. Where many values lie halfway between two
+    # levels, as when halving, all of an image would come out a little darker otherwise. Images much larger than the
+    # result have few such values, and two steps would take them long.
+    return tf.cond(
+        tf.reduce_min(scale) > 0.25, rows_after_columns, lambda: resized(pixels, size, scale, shift)
     )
-    return tf.clip_by_value(resized[0], 0.0, 255.0)

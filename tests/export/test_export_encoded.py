@@ -196,7 +196,6 @@ for orientation in range(1, 9):
         f"png orientation {orientation}": encode(RGB, "PNG", exif=exif(orientation)),
         f"webp orientation {orientation}": encode(RGB, "WEBP", exif=exif(orientation).tobytes()[6:]),
     }
-CMYK = ("jpeg cmyk", "jpeg cmyk without adobe", "jpeg ycck")
 WHOLE = ("jpeg", "jpeg progressive", "png", "png palette", "gif", "bmp", "webp", "webp lossless", "webp alpha")
 
 
@@ -211,10 +210,8 @@ def test_pixels_are_those_that_python_reads(name, tmp_path):
         wanted = read(string, tmp_path, channels, preprocessing)
         assert got.shape == (*preprocessing.size, channels)
         difference = np.abs(got - wanted)
-        # Half a level in an image of few values, a single row, is rounding; and Pillow cuts off what a bicubic filter
-        # overshoots in both directions, one after the other.
-        assert difference.mean() <= 0.5
-        assert preprocessing.interpolation == "bicubic" or difference.max() <= (3 if name in CMYK else 1)
+        # Halves are rounded the other way round where the image is turned after resizing.
+        assert difference.mean() <= 0.25 and difference.max() <= 2
 
 
 @pytest.mark.parametrize("name", ["jpeg", "jpeg gray", "png", "png 16 gray", "gif transparent", "bmp 565"])
@@ -235,7 +232,13 @@ def test_a_large_photo_becomes_small(tmp_path):
     string = encode(picture(6000, 4000).convert("RGB"), "JPEG", exif=exif(6))
     for preprocessing in (IMAGENET, AS_IT_IS):
         difference = decode([string], 3, preprocessing)[0].astype(int) - read(string, tmp_path, 3, preprocessing)
-        assert np.abs(difference).mean() < 0.5
+        assert np.abs(difference).mean() < 0.25
+
+
+def test_halving_rounds_as_pillow_does(tmp_path):
+    string = encode(picture(128, 128).convert("RGB"), "PNG")
+    half = Preprocessing((64, 64))
+    np.testing.assert_array_equal(decode([string], 3, half)[0], read(string, tmp_path, 3, half))
 
 
 def test_a_batch_keeps_its_order():
