@@ -51,7 +51,7 @@ def onnx(classifier, target, *, quantize=None, calibration=None):
         import onnx
         import tf2onnx
     except ImportError as error:
-        raise needs("onnx", "tf2onnx and onnx") from error
+        raise needs("onnx", "tf2onnx onnx") from error
 
     classifier = in_float32(classifier)
     check_size("ONNX", classifier)
@@ -146,7 +146,7 @@ def openvino(classifier, target, *, quantize=None, calibration=None):
     try:
         library = import_openvino()
     except ImportError as error:
-        raise needs("openvino", "OpenVINO") from error
+        raise needs("openvino", "openvino") from error
 
     classifier = in_float32(classifier)
     with converting("OpenVINO"):
@@ -419,6 +419,6 @@ def converting(name):
 
 def needs(format, packages):
     return ImportError(
-        f"the export format {format!r} needs {packages}, which cannot be imported here. Install with: "
-        f'pip install "kerazoo[{format}]".'
+        f"the export format {format!r} needs {packages.replace(' ', ' and ')}, which cannot be imported here. Install with: "
+        f"pip install {packages}"
     )

@@ -22,7 +22,7 @@ class Format:
     Attributes:
         title: what to call it in a sentence.
         write: ``write(classifier, target, *, quantize, calibration)``; for "web" also `runtime`.
-        needs: modules that it imports, beyond kerazoo's own dependencies; `extra` of setup.cfg brings them.
+        needs: the packages that it imports, beyond kerazoo's own dependencies.
         suffixes: how the name of its file ends; empty for a folder.
         content: of a folder, all that an export may replace.
         marks: of a folder, the files by one of which it is known.
@@ -32,18 +32,17 @@ class Format:
     title: str
     write: typing.Callable
     needs: tuple = ()
-    extra: str = ""
     suffixes: tuple = ()
     content: frozenset = frozenset()
     marks: frozenset = frozenset()
     quantize: tuple = ()
 
     def check_installed(self):
-        missing = [name for name in self.needs if not is_installed(name)]
+        missing = [name.replace("_", "-") for name in self.needs if not is_installed(name)]
         if missing:
             raise ImportError(
                 f"exporting {self.title} needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} not "
-                f'installed. Install with: pip install "kerazoo[{self.extra}]"'
+                f"installed. Install with: pip install {' '.join(missing)}"
             )
 
 
@@ -79,20 +78,20 @@ FORMATS = {
         }),
     ),
     "onnx": Format(
-        "an ONNX model", converters.onnx, suffixes=(".onnx",), needs=("tf2onnx", "onnx", "onnxruntime"), extra="onnx"
+        "an ONNX model", converters.onnx, suffixes=(".onnx",), needs=("tf2onnx", "onnx", "onnxruntime")
     ),
     "litert": Format(
-        "a LiteRT model", converters.litert, suffixes=(".tflite",), needs=("ai_edge_litert",), extra="litert",
+        "a LiteRT model", converters.litert, suffixes=(".tflite",), needs=("ai_edge_litert",),
         quantize=("float16", "dynamic", "int8"),
     ),
     "openvino": Format(
         "an OpenVINO model", converters.openvino, content=frozenset({"model.xml", "model.bin"}),
-        marks=frozenset({"model.xml"}), needs=("openvino",), extra="openvino", quantize=("float16",),
+        marks=frozenset({"model.xml"}), needs=("openvino",), quantize=("float16",),
     ),
     "torch": Format("a PyTorch state dict", converters.torch, suffixes=(".pth", ".safetensors")),
     "web": Format(
         "a web page", converters.web, content=frozenset({"index.html", "model.onnx", "model.json", "runtime"}),
-        marks=frozenset({"index.html"}), needs=("tf2onnx", "onnx", "onnxruntime"), extra="onnx",
+        marks=frozenset({"index.html"}), needs=("tf2onnx", "onnx", "onnxruntime"),
     ),
 }  # fmt: skip
 

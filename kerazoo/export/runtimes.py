@@ -139,10 +139,9 @@ def recognize(path):
     raise ValueError(f"{path} is {found}. Wanted: {FORMATS}.")
 
 
-def needs(runtime, package, extra):
+def needs(runtime, package):
     return ImportError(
-        f"running this export needs {runtime}, which cannot be imported here. Install it with: "
-        f'pip install {package}, or pip install "kerazoo[{extra}]".'
+        f"running this export needs {runtime}, which cannot be imported here. Install it with: pip install {package}"
     )
 
 
@@ -150,7 +149,7 @@ def load_saved_model(path, threads):
     try:
         import tensorflow as tf
     except ImportError as error:
-        raise needs("TensorFlow", "tensorflow", "export") from error
+        raise needs("TensorFlow", "tensorflow") from error
 
     if threads is not None and tf.config.threading.get_intra_op_parallelism_threads() != threads:
         try:
@@ -196,7 +195,7 @@ def load_onnx(path, threads):
     try:
         import onnxruntime
     except ImportError as error:
-        raise needs("ONNX Runtime", "onnxruntime", "onnx") from error
+        raise needs("ONNX Runtime", "onnxruntime") from error
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -222,7 +221,7 @@ def load_litert(path, threads):
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
-        raise needs("LiteRT", "ai-edge-litert", "litert") from error
+        raise needs("LiteRT", "ai-edge-litert") from error
 
     # At the end of the file: whether it is whole is known before the runtime reads it.
     with zipfile.ZipFile(path) as archive:
@@ -288,7 +287,7 @@ def import_openvino():
     try:
         import openvino
     except ImportError as error:
-        raise needs("OpenVINO", "openvino", "openvino") from error
+        raise needs("OpenVINO", "openvino") from error
     finally:
         if hidden:
             del sys.modules["openvino_telemetry"]

@@ -97,8 +97,9 @@ def answer(classifier, outputs):
     names = tf.constant(classifier.class_names)
     # Of classes as probable as each other, the first, as tf.argmax has it.
     best, places = tf.math.top_k(given["probabilities"], k=min(TOP, len(classifier.class_names)))
-    top = tf.gather(names, places)
-    return {**given, "label": top[:, 0], "top_k_labels": top, "top_k_probabilities": best}
+    # Two gathers, and no slice of strings: OpenVINO 2026.4 crashes on one.
+    label, top = tf.gather(names, places[:, 0]), tf.gather(names, places)
+    return {**given, "label": label, "top_k_labels": top, "top_k_probabilities": best}
 
 
 def grad_cam(classifier):
