@@ -101,7 +101,7 @@ PICTURES = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore:__array__ implementation:DeprecationWarning")  # the latter is Keras's
 @pytest.mark.parametrize("picture", PICTURES)
 def test_the_picture_shown_is_what_the_library_reads(picture, loaded, tmp_path):
     image, options = PICTURES[picture]()
