@@ -572,9 +572,7 @@ def store(step, layer, numbers):
 
 
 def float64(tensor):
-    # Of a Keras variable, the backend's own: NumPy warns when it reads the one in the other.
-    value = tensor.value if isinstance(tensor, keras.Variable) else tensor
-    return np.asarray(keras.ops.convert_to_numpy(value)).astype("float64")
+    return np.asarray(keras.ops.convert_to_numpy(tensor)).astype("float64")
 
 
 # The new model

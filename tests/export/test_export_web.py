@@ -126,7 +126,7 @@ def status(tab, pattern):
 def exported():
     """Exports to build/node's runtime, if all that it takes is here."""
     for module in ("tf2onnx", "onnx", "onnxruntime"):
-        pytest.importorskip(module, reason=f"needs {module}: pip install 'kerazoo[onnx]'")
+        pytest.importorskip(module, reason=f"needs {module}: pip install tf2onnx onnx onnxruntime")
     if not RUNTIME.is_dir():
         pytest.skip(f"needs onnxruntime-web in {RUNTIME}: npm install --prefix build/node onnxruntime-web")
     return functools.partial(export, format="web", runtime=RUNTIME)
@@ -260,7 +260,7 @@ def saved_model(tmp_path_factory):
 
 @pytest.fixture
 def demo(saved_model, tmp_path):
-    pytest.importorskip("gradio", reason="needs Gradio: pip install 'kerazoo[demo]'")
+    pytest.importorskip("gradio", reason="needs Gradio: pip install gradio")
     command = [sys.executable, "-m", "kerazoo", "demo", str(saved_model), "--port", "0"]
     settings = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings) as process:
