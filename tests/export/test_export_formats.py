@@ -526,34 +526,23 @@ def test_threads_may_share_a_model(format, shared):
             np.testing.assert_allclose(got["logits"], alone, atol=1e-6)
 
 
-# The zoo
-
-ZOO = {
-    "lenet5": (28, 28, 1), "resnet18": (64, 64, 3), "efficientnet_b0": (64, 64, 3), "densenet121": (64, 64, 3),
-    "vgg11": (32, 32, 3), "googlenet_bn": (64, 64, 3), "inception_v3": (75, 75, 3),
-}  # fmt: skip
+# The zoo, in full: benchmarks/export_zoo.py
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ZOO)
-def test_zoo(name, tmp_path):
-    model = kerazoo.create_model(name, input_shape=ZOO[name], classes=10)
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_int8_says_what_float32_says(name, tmp_path):
+    needs("litert")
+    model = kerazoo.create_model(name, input_shape=(64, 64, 3), classes=10)
     with_statistics(model)
-    names = tuple(map(str, range(10)))
-    served, _ = fold.inference_model(model)
-    classifier = classifier_of(served, names, Preprocessing(ZOO[name][:2]))
-    images = pixels(24, *ZOO[name])
+    classifier = classifier_of(fold.inference_model(model)[0], tuple(map(str, range(10))), Preprocessing((64, 64)))
+    images = pixels(24, 64, 64)
     wanted = expected(classifier, images)["logits"]
-    for format in ("onnx", "litert", "openvino"):
-        got = runtimes.load(written(format, classifier, tmp_path)).run(images)["logits"]
-        assert difference(got, wanted) < 1e-4, format
-    (tmp_path / "int8").mkdir()
-    target = written("litert", classifier, tmp_path / "int8", quantize="int8", calibration=images)
+    target = written("litert", classifier, tmp_path, quantize="int8", calibration=images)
     got = runtimes.load(target).run(images)["logits"]
     same = (got.argmax(-1) == wanted.argmax(-1)).mean()
     print(f"{name}: int8 differs by {difference(got, wanted):.1%} of the largest logit, same best class: {same:.0%}")
-    # Random weights quantize worse than trained ones.
-    assert np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.8
+    assert np.corrcoef(got.ravel(), wanted.ravel())[0, 1] > 0.9 and same >= 0.8
 
 
 def with_statistics(model):
