@@ -17,7 +17,6 @@ import numpy as np
 from kerazoo.export import runtimes
 
 TOP = 5
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 # Pixels of the shorter side that a smaller picture is enlarged to, so that a heatmap over it is not made of blocks.
 SHOWN = 224
 STYLE = """
@@ -152,9 +151,9 @@ def load(saved_model):
                          "as one: kerazoo export MODEL.")
     with runtimes.quiet():
         loaded = runtimes.load(path)
-    if "image_bytes" not in loaded.signatures:
+    if "decode" not in loaded.signatures:
         raise ValueError(
-            f"the SavedModel {path} does not read image files: it lacks the signature image_bytes. It takes images of "
+            f"the SavedModel {path} does not read image files: it lacks the signature decode. It takes images of "
             f"shape ({', '.join(str(side or 'any') for side in loaded.image_shape)}); wanted are 1 or 3 channels, and "
             "where a side may have any size, preprocessing={'size': (height, width)} at its export (kerazoo export "
             "--size)."
@@ -194,46 +193,15 @@ def answer(loaded, data, name="the file"):
     """
     import tensorflow as tf
 
-    pixels = seen(data, loaded, name)
     try:
-        outputs = loaded.signatures["image_bytes"](image_bytes=tf.constant([data]))
+        images = loaded.signatures["decode"](image_bytes=tf.constant([data]))["images"]
     except tf.errors.InvalidArgumentError as error:
         reason = re.search(r"cannot be decoded: ([^\]]*)", str(error))
         raise ValueError(f"{name} cannot be read as a picture: {reason[1] if reason else 'it is damaged.'}") from None
-    probabilities = outputs["probabilities"].numpy()[0]
+    probabilities = loaded.signatures["serving_uint8"](images=images)["probabilities"].numpy()[0]
     order = np.argsort(-probabilities, kind="stable")[:TOP]
-    return Answer(pixels, [(int(index), loaded.class_names[index], float(probabilities[index])) for index in order])
-
-
-def seen(data, loaded, name):
-    """The pixels of a picture as the network sees them, uint8 (height, width, channels)."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits; Pillow's own conversion would cut off instead of scaling
-                image = Image.fromarray((np.asarray(image) / 257 + 0.5).astype("uint8"))
-            if image.mode == "P":  # a palette may hold transparent colors, which only RGBA can name
-                image = image.convert("RGBA")
-            image = crop(image.convert("L" if loaded.image_shape[2] == 1 else "RGB"), **loaded.preprocessing)
-    except Exception:  # Pillow's plugins raise whatever the bytes lead them to
-        raise ValueError(f"{name} cannot be read as a picture. Choose a JPEG, PNG, WebP, GIF or BMP file.") from None
-    return np.asarray(image, "uint8").reshape(image.height, image.width, -1)
-
-
-def crop(image, size, resize=None, interpolation="bilinear"):
-    from PIL import Image, ImageOps
-
-    height, width = size
-    kind = Image.Resampling[interpolation.upper()]
-    if resize is None:
-        return image if image.size == (width, height) else ImageOps.fit(image, (width, height), kind)
-    shorter = min(image.size)
-    sides = [resize if side == shorter else int(resize * side / shorter) for side in image.size]
-    image = image if sides == list(image.size) else image.resize(sides, kind)
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+    best = [(int(index), loaded.class_names[index], float(probabilities[index])) for index in order]
+    return Answer(images.numpy()[0], best)
 
 
 def heatmap(loaded, pixels, index):

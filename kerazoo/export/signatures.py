@@ -44,12 +44,15 @@ def serving_module(classifier):
         "serving_uint8": concrete_of(classify, pixel_spec(classifier, tf.uint8)),
     }
     if classifier.preprocessing and classifier.image_shape[2] in (1, 3):
-        def classify_encoded(image_bytes):
-            return classify(decode_batch(image_bytes, classifier.image_shape[2], classifier.preprocessing))
+        spec = tf.TensorSpec((None,), tf.string, name="image_bytes")
 
-        functions["image_bytes"] = concrete_of(
-            classify_encoded, image_bytes=tf.TensorSpec((None,), tf.string, name="image_bytes")
-        )
+        # One function for both signatures: it is large.
+        @tf.function(input_signature=[spec], autograph=False)
+        def decode(image_bytes):
+            return decode_batch(image_bytes, classifier.image_shape[2], classifier.preprocessing)
+
+        functions["image_bytes"] = concrete_of(lambda image_bytes: classify(decode(image_bytes)), image_bytes=spec)
+        functions["decode"] = concrete_of(lambda image_bytes: {"images": decode(image_bytes)}, image_bytes=spec)
     if classifier.features is not None:
         extractor = keras.Model(classifier.model.inputs, classifier.features)
 

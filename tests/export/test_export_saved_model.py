@@ -83,6 +83,7 @@ def test_signatures_state_names_types_and_shapes(exported):
         "serving_default": ({"images": ((None, 8, 8, 1), "float32")}, OUTPUTS),
         "serving_uint8": ({"images": ((None, 8, 8, 1), "uint8")}, OUTPUTS),
         "image_bytes": ({"image_bytes": ((None,), "string")}, OUTPUTS),
+        "decode": ({"image_bytes": ((None,), "string")}, {"images": "uint8"}),
         "features": ({"images": ((None, 8, 8, 1), "float32")}, {"features": "float32"}),
         "grad_cam": (
             {"images": ((None, 8, 8, 1), "float32"), "classes": ((None,), "int32")}, {"heatmap": "float32"}
@@ -115,6 +116,7 @@ def test_encoded_images_get_what_their_pixels_get(exported):
     wanted = loaded.signatures["serving_uint8"](images=tf.constant(images))
     for name in OUTPUTS:
         np.testing.assert_array_equal(got[name], wanted[name])
+    np.testing.assert_array_equal(loaded.signatures["decode"](image_bytes=tf.constant(files))["images"], images)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 2 of 3 \(index 1\) cannot be decoded"):
         loaded.signatures["image_bytes"](image_bytes=tf.constant([files[0], files[1][:40], files[2]]))
 
