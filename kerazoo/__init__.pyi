@@ -1,6 +1,6 @@
 """What editors know of kerazoo, whose names resolve on first use. tests/test_stubs.py keeps it true."""
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -146,6 +146,10 @@ def export(
     *,
     format: str = "tf_saved_model",
     class_names: Sequence[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+    quantize: str | None = None,
+    calibration: Any = None,
+    runtime: str | os.PathLike[str] | None = None,
     verbose: bool = True,
 ) -> os.PathLike[str]: ...
 def facts(name: str) -> Facts: ...

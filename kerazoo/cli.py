@@ -3,6 +3,7 @@ import argparse
 import os
 import pathlib
 import runpy
+import signal
 import sys
 import textwrap
 
@@ -201,14 +202,18 @@ def recipe_folder():
 
 def export(args):
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    ending = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pth"}.get(args.format, "")
-    path = args.output or str(pathlib.Path("saved_models") / f"{pathlib.Path(args.model).stem}{ending}")
+    # A service manager's kill, too, cleans up behind itself.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    path = args.output or str(pathlib.Path("saved_models") / default_name(args))
     kerazoo.export.check(path, format=args.format, quantize=args.quantize)
+    if args.weights and os.path.exists(args.weights) and os.path.exists(path) and os.path.samefile(args.weights, path):
+        raise ValueError(f"{path} is the file with the weights itself. Name another --output.")
     model, folder = model_to_export(args)
+    known = registry.served_as(model)
     given = {"size": args.size and (args.size, args.size), "resize": args.resize, "interpolation": args.interpolation}
     given = {name: value for name, value in given.items() if value is not None}
     if given:
-        given = {**registry.served_as(model).get("preprocessing", {}), **given}
+        given = {**known.get("preprocessing", {}), **given}
     names = args.class_names
     if names == "imagenet":
         from kerazoo.weights.imagenet import class_names
@@ -217,63 +222,83 @@ def export(args):
     elif names is not None:
         names = read_lines(names, "--class-names")
     elif folder is not None and (folder / "class_names.txt").is_file():
-        names = read_lines(folder / "class_names.txt", "the run")
-    calibration = args.calibration and calibration_images(args.calibration, model, given)
+        names = read_lines(folder / "class_names.txt", "the run's class names")
+    elif "class_names" not in known:
+        print("The classes are called by their indices; --class-names FILE (or imagenet) gives them names.")
+    calibration = args.calibration and calibration_images(args.calibration, model, given or None)
     kerazoo.export(
         model, path, format=args.format, class_names=names, preprocessing=given or None, quantize=args.quantize,
         calibration=calibration, runtime=args.web_runtime,
     )
 
 
+def default_name(args):
+    """The name of the model, file or run, and what tells its exports apart."""
+    path = pathlib.Path(args.model)
+    name = path.name.removesuffix(".keras")
+    if path.suffix == ".keras" and name in ("best", "last"):
+        name = path.absolute().parent.name
+    of_format = {"onnx": "", "litert": "", "torch": "", "tf_saved_model": ""}.get(args.format, f"_{args.format}")
+    ending = {"onnx": ".onnx", "litert": ".tflite", "torch": ".pth"}.get(args.format, "")
+    return f"{name}{of_format}{f'_{args.quantize}' if args.quantize else ''}{ending}"
+
+
 def model_to_export(args):
     """The model that `kerazoo export` names, and the folder of the run that it is from, or None."""
     path = pathlib.Path(args.model).expanduser()
-    if path.is_dir():
-        found = next((path / name for name in ("best.keras", "last.keras") if (path / name).is_file()), None)
-        if not found:
-            raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a training "
-                                    "run, or a .keras file.")
-        return kerazoo.load_model(found, compile=False), path
-    if path.suffix == ".keras":
-        if args.weights:
-            raise ValueError(f"--weights is for a model's name; {path} has its own.")
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no file {path}.")
-        return kerazoo.load_model(path, compile=False), path.parent
     if args.model not in registry.table():
-        raise ValueError(
-            f"{args.model!r} is neither a model{registry.nearest(args.model, registry.table())} Wanted: a name from "
-            "`kerazoo list`, a .keras file, or the folder of a training run."
-        )
+        if args.weights:
+            raise ValueError(f"--weights is for the name of a model; got {args.model!r}"
+                             + (", which has its own." if path.exists() else ". `kerazoo list` names all models."))
+        if path.is_dir():
+            found = next((path / name for name in ("best.keras", "last.keras") if (path / name).is_file()), None)
+            if not found:
+                raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a training "
+                                        "run, or a .keras file.")
+            return kerazoo.load_model(found, compile=False), path
+        if path.suffix == ".keras":
+            if not path.is_file():
+                raise FileNotFoundError(f"There is no file {path}.")
+            return kerazoo.load_model(path, compile=False), path.parent
+        hint = " For a file of weights, name its model: kerazoo export NAME --weights FILE." if path.is_file() else ""
+        raise ValueError(f"Unknown model {args.model!r}{registry.nearest(args.model, registry.table())} Wanted: a name "
+                         f"from `kerazoo list`, a .keras file, or the folder of a training run.{hint}")
     weights = args.weights or "imagenet"
     if weights.split("/")[0] != "imagenet":
         from kerazoo.weights.convert import build_for
 
         return build_for(weights, args.model)[0], None
     if args.weights is None and not kerazoo.list_weights(args.model):
-        raise ValueError(f"there are no published weights for {args.model}, and without any its answers mean nothing. "
+        raise ValueError(f"There are no published weights for {args.model}, and without any its answers mean nothing. "
                          f"Name a file: kerazoo export {args.model} --weights FILE.")
     return kerazoo.create_model(args.model, weights=weights), None
 
 
 def read_lines(path, option):
     try:
-        return pathlib.Path(path).expanduser().read_text(encoding="utf-8").splitlines()
+        text = pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{option}: {path} cannot be read as lines of text: {error}") from None
+    return [line.removesuffix("\r") for line in text.rstrip("\r\n").split("\n")]
 
 
 def calibration_images(folder, model, preprocessing):
     """All images in a folder as the network will see them."""
+    import dataclasses
+
+    import numpy as np
     import tqdm
 
-    height, width, channels = model.input_shape[1:]
-    options = {"size": (height, width), **preprocessing}
-    files = image_files(folder)
-    pixels = [read(file, channels, options) for file in tqdm.tqdm(files, desc="reading images", leave=False)]
-    import numpy as np
+    from kerazoo.export.classifier import check_preprocessing
 
-    return np.stack(pixels)
+    published = registry.served_as(model).get("preprocessing")
+    known = check_preprocessing(preprocessing, published, model.input_shape[1:])
+    if known is None:
+        raise ValueError("The model takes images of any size. Say to which the images for --calibration are to be "
+                         "resized: --size PIXELS.")
+    options, files = dataclasses.asdict(known), image_files(folder)
+    channels = model.input_shape[-1]
+    return np.stack([read(file, channels, options) for file in tqdm.tqdm(files, desc="reading images", leave=False)])
 
 
 def image_files(folder):
@@ -327,9 +352,9 @@ def benchmark_export(args):
         about = runtimes.load(other)
         if (about.image_shape, about.class_names) != (first.image_shape, first.class_names):
             raise ValueError(
-                f"{other} and {args.exports[0]} take different images or have different classes: {about.image_shape} "
-                f"and {first.image_shape} pixels, {len(about.class_names)} and {len(first.class_names)} classes. "
-                "Benchmark exports of one model at a time."
+                f"{other} and {args.exports[0]} are not of one model: they take {about.image_shape} and "
+                f"{first.image_shape} pixels, and their {len(about.class_names)} and {len(first.class_names)} classes begin "
+                f"with {about.class_names[0]!r} and {first.class_names[0]!r}. Benchmark exports of one model at a time."
             )
     height, width, channels = first.image_shape
     if args.images:
@@ -372,6 +397,9 @@ def labeled_images(folder, about):
                              f"below {len(about.class_names)}.")
         labels.append(places[name] if name in places else int(name))
     preprocessing = about.preprocessing or {"size": about.image_shape[:2]}
+    if None in preprocessing["size"]:
+        raise ValueError("The model takes images of any size, and its export does not say to which image files are to be "
+                         "resized. Export it with --size PIXELS.")
     return np.stack([read(file, about.image_shape[2], preprocessing) for file in files]), np.array(labels)
 
 

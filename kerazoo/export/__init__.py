@@ -16,8 +16,8 @@ def export(
 ):
     """Write an image classifier as a model that a server, a phone or a browser can run without Keras.
 
-    What is for training alone is left out: dropout, augmentation, auxiliary heads, the optimizer. Batch norms are folded
-    into the convolutions and dense layers beside them.
+    What is for training alone is left out: dropout, augmentation, auxiliary heads, the optimizer. Batch norms are
+    folded into the convolutions and dense layers beside them.
 
     | `format` | `path` | run by |
     |---|---|---|
@@ -30,9 +30,10 @@ def export(
 
     All take pixels in 0..255, channels last, any batch (the signature `serving_default`, float32 `images`), and answer
     with `probabilities` and `logits`, float32 of shape (batch, classes); but for "torch", whose model answers to what
-    torchvision's does. Class names and preprocessing are inside. A SavedModel has more outputs (`label`, `top_k_labels`,
+    torchvision's does. Class names and preprocessing are inside. With quantize="int8", the `logits` of a model that
+    ends in softmax are its scores before it. A SavedModel has more outputs (`label`, `top_k_labels`,
     `top_k_probabilities`) and more signatures: `serving_uint8`; `image_bytes`, which takes the contents of image files;
-    `features`; `grad_cam`. saved_models/README.md describes them.
+    `decode`; `features`; `grad_cam`. saved_models/README.md describes them.
 
     Before the call returns, a fresh Python process that can import neither kerazoo nor Keras loads the files with the
     format's own runtime and must give what the model gives, on random pixels and on a photograph. Everything is written

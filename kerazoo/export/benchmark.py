@@ -83,7 +83,7 @@ def benchmark(exports, images, *, batches=(1, 8), rounds=7, seconds=1.0, threads
                     times[name][batch].append(worker.submit(burst, repeated, seconds).result())
     finally:
         for worker in workers.values():
-            worker.shutdown(wait=False, cancel_futures=True)
+            worker.shutdown(cancel_futures=True)
     return {
         name: Timing(
             size_of(pathlib.Path(started[name][1])) / 1e6 if started[name][1] else float("nan"),

@@ -1,6 +1,6 @@
 """What an export is made from: a model that answers to pixels with one score a class, and what goes with it."""
 import dataclasses
-import functools
+import numbers
 
 import keras
 
@@ -19,6 +19,9 @@ class Classifier:
     Attributes:
         original: the model as it was given.
         model: the model for inference alone, flat: batch norms folded, augmentation and the like gone.
+        features: a model with the same weights, to what the last layer with weights gets, a vector an image; None
+            where there is no such thing.
+        viewer: a model with the same weights, to [scores, the last feature map]; None where there is no map.
         image_shape: (height, width, channels) of one image; None for a side that may have any size.
         softmax: whether the model's output is probabilities (True) or logits (False).
         class_names: one string a class.
@@ -31,35 +34,46 @@ class Classifier:
     softmax: bool
     class_names: tuple
     preprocessing: Preprocessing | None
-
-    @functools.cached_property
-    def features(self):
-        """What the last layer with weights gets, a vector an image: a tensor of `model`; None where there is none."""
-        tensor = self.model.outputs[0]
-        while len(sources(tensor)) == 1:
-            layer, (tensor,) = tensor._keras_history[0], sources(tensor)
-            if getattr(layer, "weights", None):
-                return tensor if len(tensor.shape) == 2 else None
-        return None
-
-    @functools.cached_property
-    def feature_map(self):
-        """The last feature map with more than one place, (batch, height, width, channels); None where there is none."""
-        front, seen = [self.model.outputs[0]], set()
-        while front:
-            tensor = front.pop(0)
-            if len(tensor.shape) == 4 and tensor.shape[1:3] != (1, 1) and sources(tensor):
-                return tensor
-            fresh = [source for source in sources(tensor) if id(source) not in seen]
-            seen.update(map(id, fresh))
-            front.extend(fresh)
-        return None
+    features: keras.Model | None = None
+    viewer: keras.Model | None = None
 
 
-def sources(tensor):
-    """The tensors that one of a flat model is computed from."""
-    layer, node, _ = tensor._keras_history
-    return layer._inbound_nodes[node].input_tensors
+def sights(scores):
+    """What else than scores there is to serve.
+
+    Args:
+        scores: the output of a graph of `fold`, a `Value`.
+
+    Returns:
+        {"features": what the last layer with weights gets, a vector an image; "feature_map": the last map of features
+        with more than one place}; without what there is none of.
+    """
+    found, value = {}, scores
+    while value.maker and len(value.maker.inputs) == 1:
+        layer, (value,) = value.maker.operation, value.maker.inputs
+        if getattr(layer, "weights", None) and not isinstance(layer, keras.layers.BatchNormalization):
+            if len(value.shape) == 2 and value.maker:
+                found["features"] = value
+            break
+    for value in backward(scores):
+        if len(value.shape) == 4 and tuple(value.shape[1:3]) != (1, 1):
+            # Behind a convolution; before, it would be the image itself.
+            weights = [weight for each in backward(value) for weight in getattr(each.maker.operation, "weights", ())]
+            if any(len(weight.shape) == 4 for weight in weights):
+                found["feature_map"] = value
+            break
+    return found
+
+
+def backward(value):
+    """A value of a graph and all that it is computed from, the nearest first, without the inputs."""
+    front, seen = [value], set()
+    while front:
+        value = front.pop(0)
+        if value.maker and id(value) not in seen:
+            seen.add(id(value))
+            yield value
+            front.extend(value.maker.inputs)
 
 
 def classifier(model, class_names=None, preprocessing=None):
@@ -69,7 +83,26 @@ def classifier(model, class_names=None, preprocessing=None):
     names = known.get("class_names") if class_names is None else class_names
     softmax, names = ends_in_softmax(model), check_class_names(names, classes)
     preprocessing = check_preprocessing(preprocessing, known.get("preprocessing"), image_shape)
-    return Classifier(model, inference_model(model)[0], image_shape, softmax, tuple(names), preprocessing)
+    found = {}
+
+    def more(scores):
+        found.update(sights(scores))
+        return list(found.values())
+
+    whole, _ = inference_model(model, more)
+    scores, *others = whole.outputs
+    seen = dict(zip(found, others))
+    (image,) = whole.inputs
+    return Classifier(
+        original=model,
+        model=keras.Model(image, scores, name=whole.name),
+        image_shape=image_shape,
+        softmax=softmax,
+        class_names=tuple(names),
+        preprocessing=preprocessing,
+        features=keras.Model(image, seen["features"]) if "features" in seen else None,
+        viewer=keras.Model(image, [scores, seen["feature_map"]]) if "feature_map" in seen else None,
+    )
 
 
 def check_preprocessing(given, published, image_shape):
@@ -84,7 +117,11 @@ def check_preprocessing(given, published, image_shape):
         names = [field.name for field in dataclasses.fields(Preprocessing)]
         if unknown := set(given) - set(names):
             raise ValueError(f"preprocessing has {', '.join(map(repr, names))}; got {', '.join(map(repr, unknown))}.")
-        given = Preprocessing(**{"size": size, **given})
+        given = {"size": size, **given}
+        # As `Predictor.preprocessing` and NumPy have them.
+        if isinstance(given["size"], (list, tuple)):
+            given["size"] = tuple(plain(side) for side in given["size"])
+        given = Preprocessing(**{name: plain(value) for name, value in given.items()})
     if not isinstance(given, Preprocessing):
         raise TypeError(
             "preprocessing must be a dictionary such as {'size': (224, 224), 'resize': 256, 'interpolation': "
@@ -96,6 +133,10 @@ def check_preprocessing(given, published, image_shape):
             f"{' x '.join('any' if side is None else str(side) for side in size)}."
         )
     return given
+
+
+def plain(value):
+    return int(value) if isinstance(value, numbers.Integral) and not isinstance(value, bool) else value
 
 
 def check_classifier(model):
@@ -136,7 +177,9 @@ def check_classifier(model):
     if len(scores) != 2 or scores[1] is None or scores[1] < 2:
         raise ValueError(
             "the model must give one score per class, (batch, classes) with two classes or more; "
-            f"{model.name!r} gives {tuple(scores)}."
+            f"{model.name!r} gives {tuple(scores)}." + (
+                " For two classes, end it in two scores: keras.layers.Dense(2), or Dense(2, activation='softmax')."
+                if tuple(scores[1:]) == (1,) else "")
         )
     return tuple(image), scores[1]
 
@@ -154,7 +197,7 @@ def check_class_names(class_names, classes):
                 f"class_names must be strings; number {index} is {name!r}, a {type(name).__name__}. "
                 "To use numbers as names: [str(name) for name in class_names]."
             )
-        if "\n" in name or name != name.encode("utf-8", "replace").decode("utf-8"):
+        if "\n" in name or "\0" in name or name != name.encode("utf-8", "replace").decode("utf-8"):
             # Such as a folder name that is not UTF-8.
             raise ValueError(f"class_names must be single lines of UTF-8 text; number {index} is {name!r}.")
     if len(names) != classes:

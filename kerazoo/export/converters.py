@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerazoo.export import signatures
+from kerazoo.export.classifier import PASS_THROUGH, name_of
 from kerazoo.export.runtimes import import_openvino, quiet
 
 # The latest that tf2onnx writes.
@@ -27,6 +28,7 @@ WEB_RUNTIME = "https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/"
 WEB_RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 # An ONNX file is one protocol buffer, a LiteRT file one flatbuffer.
 LARGEST = 2**31 - 2**20
+HALF = ("float16", "bfloat16")
 
 
 def onnx(classifier, target, *, quantize=None, calibration=None):
@@ -176,6 +178,26 @@ def torch(classifier, target, *, quantize=None, calibration=None):
         writers.write_safetensors(target, state, {name: json.dumps(value) for name, value in facts(classifier).items()})
 
 
+def check_web(classifier, runtime=None):
+    """Refuse what a browser could not show, before anything is written; see `web`."""
+    channels = classifier.image_shape[2]
+    if channels not in (1, 3):
+        raise ValueError(f"a browser reads pictures of 1 or 3 channels; the model takes {channels}. Export it as ONNX.")
+    if classifier.preprocessing is None:
+        raise ValueError(
+            "the model takes images of any size, and the page must know which to make of a picture. Give it: "
+            "preprocessing={'size': (height, width)}."
+        )
+    if runtime is not None:
+        runtime = pathlib.Path(runtime).expanduser()
+        missing = [name for name in WEB_RUNTIME_FILES if not (runtime / name).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{runtime} lacks {', '.join(missing)}. Wanted: the folder node_modules/onnxruntime-web/dist, after "
+                "npm install onnxruntime-web."
+            )
+
+
 def web(classifier, target, *, quantize=None, calibration=None, runtime=None):
     """Write a folder for any static web server: a page that classifies a picture in the browser.
 
@@ -195,22 +217,13 @@ def web(classifier, target, *, quantize=None, calibration=None, runtime=None):
     Example:
         >>> web(classifier, pathlib.Path("page"), runtime="node_modules/onnxruntime-web/dist")
     """
-    channels = classifier.image_shape[2]
-    if channels not in (1, 3):
-        raise ValueError(f"a browser reads pictures of 1 or 3 channels; the model takes {channels}. Export it as ONNX.")
-    if runtime is not None:
-        runtime = pathlib.Path(runtime).expanduser()
-        missing = [name for name in WEB_RUNTIME_FILES if not (runtime / name).is_file()]
-        if missing:
-            raise FileNotFoundError(
-                f"{runtime} lacks {', '.join(missing)}. Wanted: the folder node_modules/onnxruntime-web/dist, after "
-                "npm install onnxruntime-web."
-            )
+    check_web(classifier, runtime)
     target.mkdir()
     onnx(classifier, target / "model.onnx")
     about = {"image_shape": list(classifier.image_shape), "runtime": WEB_RUNTIME, **facts(classifier)}
     if runtime is not None:
         about["runtime"] = "runtime/"
+        runtime = pathlib.Path(runtime).expanduser()
         (target / "runtime").mkdir()
         for name in WEB_RUNTIME_FILES:
             shutil.copyfile(runtime / name, target / "runtime" / name)
@@ -267,14 +280,25 @@ def single_images(batches):
 
 def in_float32(classifier):
     """The classifier calculating in float32: not every runtime has all operations in half precision."""
-    if all(layer.compute_dtype not in ("float16", "bfloat16") for layer in classifier.model.layers):
+    if all(layer.compute_dtype not in HALF for layer in classifier.model.layers):
         return classifier
 
     def twin(layer):
+        # An operation has no type of its own, and one of float32 no other.
+        if not isinstance(layer, keras.layers.Layer) or layer.compute_dtype not in HALF:
+            return layer
         return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
 
-    model = keras.models.clone_model(classifier.model, clone_function=twin)
-    model.set_weights(classifier.model.get_weights())
+    try:
+        model = keras.models.clone_model(classifier.model, clone_function=twin)
+        model.set_weights(classifier.model.get_weights())
+    except Exception as error:
+        # What a custom layer's configuration leads to.
+        raise ValueError(
+            f"the model {classifier.original.name!r} calculates in half precision, and cannot be made again in float32, "
+            f"which this format needs: {str(error).splitlines()[0][:200]}. Give custom layers a get_config that suffices "
+            "to make them again, or export a SavedModel."
+        ) from error
     return dataclasses.replace(classifier, model=model)
 
 
@@ -285,13 +309,23 @@ def before_softmax(classifier):
     """
     if not classifier.softmax:
         return classifier
-    layer, node, _ = classifier.model.outputs[0]._keras_history
-    (scores,) = layer._inbound_nodes[node].input_tensors
-    if not isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
+    (layer, (scores,)), behind = source_of(classifier.model.outputs[0]), []
+    while isinstance(layer, PASS_THROUGH) or type(layer) is keras.layers.Activation and name_of(layer) == "linear":
+        behind.append(layer)
+        layer, (scores,) = source_of(scores)
+    if isinstance(layer, keras.layers.Layer) and not isinstance(layer, (keras.layers.Softmax, keras.layers.Activation)):
         twin = type(layer).from_config({**layer.get_config(), "activation": "linear"})
         scores = twin(scores)
         twin.set_weights(layer.get_weights())
+    for layer in reversed(behind):
+        scores = layer(scores)
     return dataclasses.replace(classifier, model=keras.Model(classifier.model.inputs, scores), softmax=False)
+
+
+def source_of(tensor):
+    """The layer or operation that makes a tensor of a flat model, and the tensors that it reads."""
+    layer, node, _ = tensor._keras_history
+    return layer, layer._inbound_nodes[node].input_tensors
 
 
 def with_mirrored_margins(classify):

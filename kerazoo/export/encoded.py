@@ -12,6 +12,8 @@ import tensorflow as tf
 
 # A few bytes of header can ask for gigabytes of memory; the largest cameras take 150 million pixels.
 MOST_PIXELS = 200_000_000
+# Nor does any file need as many parts before its pixels; a step through them takes tens of microseconds.
+MOST_STEPS = 10_000
 
 # The kinds of files by name, and how each begins; `kind_of` gives the index.
 KINDS = ("unknown", "JPEG", "PNG", "GIF", "BMP", "WebP")
@@ -270,9 +272,9 @@ def affordable(height, width):
 
 
 def loop(condition, step, *start):
-    """Booleans and integers, changed by `step` while `condition` holds."""
+    """Booleans and integers, changed by `step` while `condition` holds, `MOST_STEPS` times at most."""
     start = [value if isinstance(value, bool) else tf.convert_to_tensor(value, INT) for value in start]
-    return tf.while_loop(condition, step, start)
+    return tf.while_loop(condition, step, start, maximum_iterations=MOST_STEPS)
 
 
 def read_jpeg(data):
@@ -539,7 +541,7 @@ def fit(pixels, orientation, channels, preprocessing):
     fitted = tf.cond(
         tf.reduce_all((scale == 1) & (shift == tf.round(shift))),
         crop,
-        lambda: resample(pixels, size, scale, shift, preprocessing.interpolation),
+        lambda: resample(pixels, size, scale, shift, preprocessing.interpolation, swapped),
     )
     fitted = tf.cast(fitted, tf.uint8)
 
@@ -561,8 +563,11 @@ def placement(own, preprocessing):
     return sides / own, -tf.round((sides - size) / 2)
 
 
-def resample(pixels, size, scale, shift, interpolation):
-    """Resize with any scale and shift, antialiased: float32 whole values from 0 to 255."""
+def resample(pixels, size, scale, shift, interpolation, swapped):
+    """Resize with any scale and shift, antialiased: float32 whole values from 0 to 255.
+
+    `swapped` tells whether the image will be turned afterwards, so that its rows are columns.
+    """
     def resized(image, size, scale, shift):
         image = tf.raw_ops.ScaleAndTranslate(
             images=image[None], size=size, scale=tf.cast(scale, tf.float32), translation=tf.cast(shift, tf.float32),
@@ -571,11 +576,19 @@ def resample(pixels, size, scale, shift, interpolation):
         return tf.floor(tf.clip_by_value(image, 0.0, 255.0) + 0.5)
 
     def rows_after_columns():
-        turned = tf.transpose(pixels, [1, 0, 2])  # the operation is fastest along the first axis
-        narrow = resized(
-            turned, tf.stack([size[1], tf.shape(pixels)[0]]), tf.stack([scale[1], 1.0]), tf.stack([shift[1], 0.0])
+        first, then = tf.where(swapped, 0, 1), tf.where(swapped, 1, 0)
+        # The operation is fastest along the first axis.
+        lying = tf.cond(swapped, lambda: pixels, lambda: tf.transpose(pixels, [1, 0, 2]))
+        narrow = along(lying, first)
+        both = along(tf.transpose(narrow, [1, 0, 2]), then)
+        return tf.cond(swapped, lambda: tf.transpose(both, [1, 0, 2]), lambda: both)
+
+    def along(image, axis):
+        one = tf.ones((), scale.dtype)
+        return resized(
+            image, tf.stack([size[axis], tf.shape(image)[1]]), tf.stack([scale[axis], one]),
+            tf.stack([shift[axis], 0 * one]),
         )
-        return resized(tf.transpose(narrow, [1, 0, 2]), size, tf.stack([scale[0], 1.0]), tf.stack([shift[0], 0.0]))
 
     # Pillow resizes columns first and rounds to whole levels in between. Where many values lie halfway between two
     # levels, as when halving, all of an image would come out a little darker otherwise. Images much larger than the

@@ -2,6 +2,7 @@
 import collections
 import contextlib
 import dataclasses
+import re
 import sys
 
 import keras
@@ -51,7 +52,7 @@ class Folded:
     kept: tuple[str, ...]
 
 
-def inference_model(model):
+def inference_model(model, more=None):
     """Make the model that gives the same outputs at inference with the least work.
 
     Models inside the model are opened up. What is for training alone is left out: dropout, noise, augmentation and
@@ -63,6 +64,8 @@ def inference_model(model):
     Args:
         model: a built functional or sequential `keras.Model` on images with the channels last; any number of inputs
             and outputs, each of which keeps its meaning.
+        more: ``more(value) -> values``, from the one output's `Value` to those of others that the new model is to have
+            behind it.
 
     Returns:
         (a functional `keras.Model` without models inside, `Folded`). Layers keep their names; where two models inside
@@ -79,6 +82,10 @@ def inference_model(model):
     """
     check(model)
     graph = Graph(model)
+    if more is not None:
+        for value in more(*graph.outputs):
+            value.is_output = True
+            graph.outputs.append(value)
     fold(graph)
     with deep_graphs():
         served = rebuild(graph, model)
@@ -597,20 +604,28 @@ def rebuild(graph, model):
         tensors.update(zip(step.outputs, keras.tree.flatten(operation(*args, **kwargs))))
 
     inputs, outputs = ([tensors[value] for value in values] for values in (graph.inputs, graph.outputs))
-    if isinstance(model, keras.Sequential):
-        return keras.Model(*inputs, *outputs, name=model.name)
+    name = fit_for_tensorflow(model.name)
+    if isinstance(model, keras.Sequential) or len(outputs) > len(model.outputs):
+        return keras.Model(*inputs, outputs[0] if len(outputs) == 1 else outputs, name=name)
     pack = keras.tree.pack_sequence_as
-    return keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=model.name)
+    return keras.Model(pack(model.input, inputs), pack(model.output, outputs), name=name)
 
 
 def unused(name, parent, taken):
     """The name itself if it is free, else with its model's in front, else with a number as well."""
+    name, parent = fit_for_tensorflow(name), fit_for_tensorflow(parent)
     choice, number = name, 0
     while choice in taken:
         choice = f"{parent}_{name}_{number}" if number else f"{parent}_{name}"
         number += 1
     taken.add(choice)
     return choice
+
+
+def fit_for_tensorflow(name):
+    """The name with what TensorFlow does not take in one, such as spaces and umlauts, replaced."""
+    name = re.sub(r"[^A-Za-z0-9_.\\/>-]", "_", name)
+    return name if re.match("[A-Za-z0-9.]", name) else f"x{name}"
 
 
 def new_operation(step, name):

@@ -96,7 +96,9 @@ FORMATS = {
 }  # fmt: skip
 
 # Of the largest logit. Half precision rounds at 1e-3 (float16) and 8e-3 (bfloat16), in every layer.
-TOLERANCE = {None: 1e-4, "float16": 1e-2, "bfloat16": 5e-2, "dynamic": 0.5, "int8": 0.5}
+TOLERANCE = {None: 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+# Numbers so coarse that the logits are compared as a whole.
+LOOSE = ("dynamic", "int8")
 # A side that the model leaves free is tried at these sizes, one per batch: strides of up to 32 divide all.
 FREE_SIDES = (224, 256, 224)
 BATCHES = (1, 3)
@@ -123,6 +125,8 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
             wanted = "quantize='int8'" if argument == "calibration" else "format='web'"
             raise ValueError(f"{argument} is for {wanted}; got format={name!r}, quantize={quantize!r}.")
     given = classifier(model, class_names, preprocessing)
+    if name == "web":
+        converters.check_web(given, runtime)
     target = placing.check_target(path, format)
     tolerance = tolerance_of(model, quantize)
     # In half precision, the logarithm of a small probability is mostly rounding.
@@ -132,18 +136,20 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
     photo = verify.photo(shapes[-1])
     batches += [] if photo is None else [photo[None]]
     if quantize == "int8":
-        batches += converters.check_calibration(calibration, given.image_shape)
+        batches += sample(converters.check_calibration(calibration, given.image_shape))
     expected = [own_outputs(given, pixels, slack=1e-2 if tolerance > TOLERANCE[None] else 1e-5) for pixels in batches]
 
-    with placing.written_aside(target, needed=sum(4 * math.prod(weight.shape) for weight in model.weights)) as aside:
+    needed = sum(4 * math.prod(weight.shape) for weight in model.weights)
+    with placing.written_aside(target, format, needed) as aside:
         new, scratch = aside / "new" / target.name, aside / "check"
         scratch.mkdir()
         more = {} if runtime is None else {"runtime": runtime}
         with quiet():
             format.write(given, new, quantize=quantize, calibration=calibration, **more)
-        compared = verify.compare(new, scratch, given, batches, expected, tolerance, floor)
+        compared = verify.compare(new, scratch, given, batches, expected, tolerance, floor, quantize in LOOSE)
         size = placing.size_of(new)
 
+    path = path.expanduser()
     if verbose:
         checked = "NOT run, since torchvision cannot be imported here"
         if compared is not None:
@@ -152,6 +158,16 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
             checked += f", the same class for {100 * same / images:.1f} % of images" if quantize else ""
         print(f"exported to {path}: {placing.megabytes(size)}, {checked}")
     return path
+
+
+def sample(batches, count=64, size=16):
+    """So many of the images, spread over all, in batches of a size that any network bears."""
+    total = sum(map(len, batches))
+    wanted = set(np.linspace(0, total - 1, min(count, total)).astype(int).tolist())
+    images = [image for place, image in enumerate(image for batch in batches for image in batch) if place in wanted]
+    if len({image.shape for image in images}) > 1:
+        return [image[None] for image in images]
+    return [np.stack(images[start : start + size]) for start in range(0, len(images), size)]
 
 
 def tolerance_of(model, quantize):
@@ -175,7 +191,7 @@ def own_outputs(classifier, pixels, slack):
     """Probabilities and logits as the Keras model itself gives them, on the CPU, where the export is checked too."""
     name, softmax = classifier.original.name, classifier.softmax
     with tf.device("CPU:0"):
-        scores = classifier.original(pixels.astype("float32"), training=False)
+        (scores,) = keras.tree.flatten(classifier.original(pixels.astype("float32"), training=False))
     scores = np.asarray(keras.ops.convert_to_numpy(scores), "float32")
     if not np.isfinite(scores).all():
         raise ValueError(

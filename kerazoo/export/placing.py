@@ -1,6 +1,8 @@
 """All or nothing: an export is written aside, and takes its place in one step once it has been checked."""
 import contextlib
 import ctypes
+import errno
+import glob
 import os
 import pathlib
 import shutil
@@ -9,57 +11,75 @@ import tempfile
 import filelock
 
 LOCK = "lock"
+# How the system says that there is no room: here, and inside the sentences of TensorFlow and of the checking process.
+NO_ROOM = tuple(
+    os.strerror(getattr(errno, name)) for name in ("ENOSPC", "EFBIG", "EDQUOT", "EIO") if hasattr(errno, name)
+)
 
 
 @contextlib.contextmanager
-def written_aside(target, needed):
+def written_aside(target, format, needed):
     """Yield a new hidden folder beside `target`; on success what lies in its "new" takes the place.
 
-    Whatever happens before, a kill included, leaves the place as it was. What a killed export left is removed.
+    Whatever happens before leaves the place as it was. What a killed export left, the next one removes.
     """
+    folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.tmp-", dir=target.parent))
-        (temporary / "new").mkdir()
+        # No other export removes a folder of this name; by the time that it bears the other, it is locked.
+        early = pathlib.Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
+        (early / "new").mkdir()
+        lock = filelock.FileLock(early / LOCK)
+        lock.acquire()
+        temporary = early.with_name(early.name.replace(f"{target.name}.new-", f"{target.name}.tmp-"))
+        early.rename(temporary)
     except OSError as error:
         raise type(error)(
             f"cannot write into the folder {target.parent}: {error.strerror}. Choose a path that you can write to."
         ) from error
-    lock = filelock.FileLock(temporary / LOCK)
+    done = False
     try:
-        lock.acquire()
+        put_back(target)
         remove_left_over(target)
-        free = shutil.disk_usage(target.parent).free
-        if free < needed:
-            raise OSError("there is not enough room")
+        if shutil.disk_usage(target.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield temporary
+        check_target(target, format)  # somebody may have put something there meanwhile
         swap_in(temporary / "new" / target.name, target)
+        done = True
     except Exception as error:
-        if not (reason := reason_of(error)):
+        reason = next((reason for reason in NO_ROOM if reason in str(error)), "")
+        if not reason:
             raise
+        free = shutil.disk_usage(target.parent).free
         raise OSError(
-            f"could not write the model to {target}: {reason}. It takes about {megabytes(needed)}; that disk had "
+            f"could not write the model to {target}: {reason}. It takes about {megabytes(needed)}; that disk has "
             f"{megabytes(free)} free. Free some space there (or raise the limit on file sizes), or export to another "
             f"disk. {'The earlier export is untouched.' if target.exists() else 'Nothing was left behind.'}"
         ) from error
     finally:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def reason_of(error):
-    """Why writing failed, in a few words; empty for an error of another kind."""
-    if type(error).__module__.startswith("tensorflow."):
-        # TensorFlow names the function, the temporary file, and then the reason.
-        return str(error).split("; ")[-1].split(" [Op:")[0][:300]
-    return (error.strerror or str(error)[:300]) if isinstance(error, OSError) else ""
+        for folder in [] if done else folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def remove_left_over(target):
     """Remove what exports to the same place left that were killed: nobody holds their locks."""
-    for folder in target.parent.glob(f".{target.name}.tmp-*"):
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
         with contextlib.suppress(OSError, filelock.Timeout), filelock.FileLock(folder / LOCK, timeout=0):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_back(target):
+    """Undo a swap of two steps that was killed between them."""
+    if not target.exists() and previous_of(target).exists():
+        os.rename(previous_of(target), target)
+
+
+def previous_of(target):
+    return target.with_name(f".{target.name}.previous")
 
 
 def check_target(path, format):
@@ -92,8 +112,8 @@ def check_target(path, format):
     if others or content and not content & format.marks:
         found = ", ".join(others[:3] or sorted(content)) + (", ..." if len(others) > 3 else "")
         raise FileExistsError(
-            f"cannot export to {target}: the folder holds {found}, and only {format.title} exported earlier is replaced. "
-            "Choose another path, or remove the folder."
+            f"cannot export to {target}: the folder holds {found}, and only {format.title} exported earlier is "
+            "replaced. Choose another path, or remove the folder."
         )
     return target
 
@@ -108,14 +128,15 @@ def swap_in(new, target):
     if exchange(new, target):
         return
     # Not in one step, where the system cannot exchange two folders.
-    previous = new.with_name("previous")
+    previous = previous_of(target)
+    shutil.rmtree(previous, ignore_errors=True)
     try:
         os.rename(target, previous)
         os.rename(new, target)
     except BaseException:
-        if previous.exists() and not target.exists():
-            os.rename(previous, target)
+        put_back(target)
         raise
+    shutil.rmtree(previous, ignore_errors=True)
 
 
 def exchange(one, other):

@@ -102,7 +102,7 @@ def load(path, threads=None):
     loader = LOADERS[recognize(path)]
     try:
         return loader(path, threads)
-    except (ImportError, MemoryError, Refused):
+    except (ImportError, MemoryError, PermissionError, Refused):
         raise
     except Exception as error:
         # Each runtime answers a damaged file with exceptions of its own types.
@@ -232,7 +232,7 @@ def load_litert(path, threads):
         (details,) = interpreter.get_input_details()
         any_batch, *shape = (None if side == -1 else int(side) for side in details["shape_signature"])
         if None in shape:
-            sides = (side or own for side, own in zip(shape, (*preprocessing["size"], 1)))
+            sides = (side or own for side, own in zip(shape, (*preprocessing.get("size", (224, 224)), 1)))
             interpreter.resize_tensor_input(details["index"], [1, *sides])
         # Left alone, the runtime announces how it calculates at the first image.
         interpreter.allocate_tensors()
@@ -306,22 +306,39 @@ def lines_of(data):
     return tuple(data.decode("utf-8").split("\n")[:-1])
 
 
+_quiet_lock, _quiet = threading.Lock(), {"depth": 0, "stack": None}
+
+
 @contextlib.contextmanager
 def quiet():
-    """Keep what converters and runtimes say about themselves off the terminal; their errors are exceptions."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
+    """Keep what converters and runtimes say about themselves off the terminal; their errors are exceptions.
+
+    The terminal is the process's: while several threads are in here, the first one silences it for all, and the last
+    one restores it.
+    """
+    with _quiet_lock:
+        if not _quiet["depth"]:
+            _quiet["stack"] = silenced()
+        _quiet["depth"] += 1
     try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-            silent_descriptors(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
-        logging.disable(disabled)
+        with _quiet_lock:
+            _quiet["depth"] -= 1
+            if not _quiet["depth"]:
+                _quiet["stack"].close()
+
+
+def silenced():
+    with contextlib.ExitStack() as stack:
+        stack.callback(logging.disable, logging.root.manager.disable)
+        logging.disable(logging.CRITICAL)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        stack.enter_context(silent_descriptors())
+        return stack.pop_all()
 
 
 @contextlib.contextmanager

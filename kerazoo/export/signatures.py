@@ -37,6 +37,8 @@ def serving_module(classifier):
     for training. It holds no Keras object either, so that loading it needs none.
     """
     def classify(images):
+        # A server hands on whatever shape a client sends, and some networks would answer.
+        images = tf.ensure_shape(images, (None, *classifier.image_shape))
         return answer(classifier, classifier.model(to_pixels(classifier, images), training=False))
 
     functions = {
@@ -51,19 +53,20 @@ def serving_module(classifier):
         def decode(image_bytes):
             return decode_batch(image_bytes, classifier.image_shape[2], classifier.preprocessing)
 
-        functions["image_bytes"] = concrete_of(lambda image_bytes: classify(decode(image_bytes)), image_bytes=spec)
-        functions["decode"] = concrete_of(lambda image_bytes: {"images": decode(image_bytes)}, image_bytes=spec)
+        functions["image_bytes"] = concrete_of(lambda image_bytes: classify(decode(image_bytes)), {"image_bytes": spec})
+        functions["decode"] = concrete_of(lambda image_bytes: {"images": decode(image_bytes)}, {"image_bytes": spec})
     if classifier.features is not None:
-        extractor = keras.Model(classifier.model.inputs, classifier.features)
-
         def extract(images):
-            return {"features": tf.cast(extractor(to_pixels(classifier, images), training=False), tf.float32)}
+            features = classifier.features(to_pixels(classifier, images), training=False)
+            return {"features": tf.cast(features, tf.float32)}
 
         functions["features"] = concrete_of(extract, pixel_spec(classifier, tf.float32))
-    if classifier.feature_map is not None:
-        functions["grad_cam"] = concrete_of(
-            grad_cam(classifier), **pixel_spec(classifier, tf.float32), classes=tf.TensorSpec((None,), tf.int32, "classes")
-        )
+    if classifier.viewer is not None:
+        specs = {**pixel_spec(classifier, tf.float32), "classes": tf.TensorSpec((None,), tf.int32, "classes")}
+        try:
+            functions["grad_cam"] = concrete_of(grad_cam(classifier), specs)
+        except NotDifferentiable:
+            pass  # no reason to serve nothing at all
     read = {id(variable): variable for function in functions.values() for variable in function.graph.variables}
     module = tf.Module()
     module.weights = list(read.values())
@@ -74,8 +77,8 @@ def pixel_spec(classifier, dtype):
     return {"images": tf.TensorSpec((None, *classifier.image_shape), dtype, name="images")}
 
 
-def concrete_of(function, specs=None, **more):
-    return tf.function(function, autograph=False).get_concrete_function(**(specs or {}), **more)
+def concrete_of(function, specs):
+    return tf.function(function, autograph=False).get_concrete_function(**specs)
 
 
 def to_pixels(classifier, images):
@@ -105,15 +108,22 @@ def answer(classifier, outputs):
     return {**given, "label": label, "top_k_labels": top, "top_k_probabilities": best}
 
 
-def grad_cam(classifier):
-    """Where an image shows a class: Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) of the last map."""
-    viewer = keras.Model(classifier.model.inputs, [classifier.model.outputs[0], classifier.feature_map])
+class NotDifferentiable(Exception):
+    """A score has no slope on the feature map."""
 
+
+def grad_cam(classifier):
+    """Where an image shows a class: Grad-CAM of the last map (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
     def explain(images, classes):
-        outputs, feature_map = viewer(to_pixels(classifier, images), training=False)
+        outputs, feature_map = classifier.viewer(to_pixels(classifier, images), training=False)
         # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes share.
         chosen = tf.gather(scores(classifier, outputs)["logits"], classes, axis=1, batch_dims=1)
-        (slopes,) = tf.gradients(chosen, feature_map)
+        try:
+            (slopes,) = tf.gradients(chosen, feature_map)
+        except LookupError:  # an operation without a gradient
+            slopes = None
+        if slopes is None:
+            raise NotDifferentiable
         weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
         heat = tf.cast(tf.nn.relu(tf.reduce_sum(weights * feature_map, -1)), tf.float32)
         return {"heatmap": tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True))}

@@ -31,7 +31,8 @@ def example(spec, classifier):
     """One image, or one class, as a TensorProto."""
     if spec.dtype == tf.string:
         return tf.make_tensor_proto([encoded(classifier)])
-    shape = [1, *(224 if side is None else side for side in spec.shape[1:])]
+    size = classifier.preprocessing.size if classifier.preprocessing else (224, 224)
+    shape = [1, *(known if side is None else side for side, known in zip(spec.shape[1:], (*size, 1)))]
     # One value for all: the file stays small.
     return tf.make_tensor_proto(0, spec.dtype, shape)
 

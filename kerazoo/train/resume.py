@@ -257,9 +257,12 @@ class Run:
 
     def note_class_names(self, names):
         """Leave them, one a line, for `kerazoo export` to find; a full disk or an odd name is no reason to stop."""
+        names = [] if names is None else [str(name) for name in names]
         if self.chief and names and not any("\n" in name for name in names):
+            file = self.path / "class_names.txt"
             with contextlib.suppress(OSError, UnicodeEncodeError):
-                (self.path / "class_names.txt").write_bytes("".join(f"{name}\n" for name in names).encode("utf-8"))
+                file.with_suffix(".part").write_bytes("".join(f"{name}\n" for name in names).encode("utf-8"))
+                file.with_suffix(".part").replace(file)
 
     def callbacks(self, *own, early_stopping=None, plateau=None):
         """List the callbacks for `model.fit`: logs, progress, early stopping, plateau, NaN guard, checkpoints.

@@ -68,8 +68,7 @@ def load_weights(model, path_or_tag, *, architecture=None, fresh_head=False):
     except WeightsError as error:
         raise WeightsError(f"The weights in {path} do not fit {model.name}: {error}") from None
     assign_all(plan)
-    if tag:
-        registry.serve_as(model, **published.serving(tag, fresh_head))
+    registry.serve_as(model, **(published.serving(tag, fresh_head) if tag else {}))
 
 
 def assign_all(plan):

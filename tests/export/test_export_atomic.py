@@ -81,7 +81,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next(model, earlier, tmp_pa
     code = (
         "import os, pathlib, signal, sys\n"
         "from kerazoo.export import placing\n"
-        "with placing.written_aside(pathlib.Path(sys.argv[1]), 0) as aside:\n"
+        "with placing.written_aside(pathlib.Path(sys.argv[1]), None, 0) as aside:\n"
         "    (aside / 'new' / 'half').write_text('written')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -89,10 +89,56 @@ def test_what_a_killed_export_left_is_removed_by_the_next(model, earlier, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, earlier], env=environment)
     assert len(os.listdir(tmp_path)) == 2 and content(earlier) == before
-    with placing.written_aside(tmp_path / "model", 0) as aside:  # one that is under way, and stays
+    with placing.written_aside(tmp_path / "model", formats.FORMATS["tf_saved_model"], 0) as aside:  # one that is under way, and stays
         kerazoo.export(model, earlier, verbose=False)
         assert sorted(os.listdir(tmp_path)) == sorted([aside.name, "model"])
         (aside / "new" / "model").mkdir()
+
+
+def test_what_somebody_put_there_meanwhile_stays(model, tmp_path, monkeypatch):
+    def compare(*_):
+        (tmp_path / "new" / "model").mkdir(parents=True)
+        (tmp_path / "new" / "model" / "thesis.txt").write_text("mine")
+        return 0.0, 1, 1
+
+    monkeypatch.setattr(verify, "compare", compare)
+    (tmp_path / "new").mkdir()
+    with pytest.raises(FileExistsError, match="the folder holds thesis.txt"):
+        kerazoo.export(model, tmp_path / "new" / "model")
+    assert content(tmp_path / "new") == {"model/thesis.txt": b"mine"} and len(os.listdir(tmp_path / "new")) == 1
+
+
+def test_a_failed_export_leaves_no_new_folders(model, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("the export disagrees")
+
+    monkeypatch.setattr(verify, "compare", fail)
+    with pytest.raises(RuntimeError):
+        kerazoo.export(model, tmp_path / "a" / "b" / "model")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_swap_of_two_steps_that_was_killed_between_them_is_undone(model, earlier, tmp_path):
+    os.rename(earlier, placing.previous_of(earlier))
+    with pytest.raises(RuntimeError), placing.written_aside(earlier, formats.FORMATS["tf_saved_model"], 0):
+        raise RuntimeError
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_several_exports_to_one_place_do_not_disturb_each_other(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from kerazoo.export import placing\n"
+        "class format: suffixes, content, marks, title = (), {'mark'}, {'mark'}, 'an export'\n"
+        "for _ in range(150):\n"
+        "    with placing.written_aside(pathlib.Path(sys.argv[1]), format, 0) as aside:\n"
+        "        (aside / 'new' / 'model').mkdir()\n"
+        "        (aside / 'new' / 'model' / 'mark').touch()\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    several = [subprocess.Popen([sys.executable, "-c", code, tmp_path / "model"], env=environment) for _ in range(3)]
+    assert [one.wait() for one in several] == [0, 0, 0]
+    assert os.listdir(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("the disk is gone")])
@@ -150,14 +196,14 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
     result = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, env=environment)
     message = result.stderr.strip().splitlines()[-1]
     assert message.startswith(f"OSError: could not write the model to {path}: ")
-    assert "It takes about 1.30 MB; that disk had " in message and "MB free. Free some space" in message
-    assert not list(path.parent.iterdir())
+    assert "It takes about 1.30 MB; that disk has " in message and "MB free. Free some space" in message
+    assert not path.parent.exists()
 
 
 def test_too_little_room_is_seen_before_writing(model, earlier, tmp_path, monkeypatch):
     before = content(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 900, 100))
-    with pytest.raises(OSError, match="not enough room.*takes about 0.00 MB; that disk had 0.00 MB free.*untouched"):
+    with pytest.raises(OSError, match="No space left on device.*takes about 0.00 MB; that disk has 0.00 MB free.*untouched"):
         kerazoo.export(model, earlier)
     assert content(tmp_path) == before
 

@@ -2,6 +2,7 @@
 import io
 import pickle
 import struct
+import time
 import zlib
 
 import numpy as np
@@ -210,7 +211,6 @@ def test_pixels_are_those_that_python_reads(name, tmp_path):
         wanted = read(string, tmp_path, channels, preprocessing)
         assert got.shape == (*preprocessing.size, channels)
         difference = np.abs(got - wanted)
-        # Halves are rounded the other way round where the image is turned after resizing.
         assert difference.mean() <= 0.25 and difference.max() <= 2
 
 
@@ -239,6 +239,15 @@ def test_halving_rounds_as_pillow_does(tmp_path):
     string = encode(picture(128, 128).convert("RGB"), "PNG")
     half = Preprocessing((64, 64))
     np.testing.assert_array_equal(decode([string], 3, half)[0], read(string, tmp_path, 3, half))
+
+
+def test_a_header_without_end_is_given_up():
+    # A comment of a million blocks of one byte.
+    endless = IMAGES["gif gray"][:13] + b"\0" * 768 + b"\x21\xfe" + b"\x01\x20" * 1_000_000 + b"\0,"
+    begun = time.monotonic()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 1 of 1"):
+        decode([endless])
+    assert time.monotonic() - begun < 15  # all of it would take half a minute and more
 
 
 def test_a_batch_keeps_its_order():

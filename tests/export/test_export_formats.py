@@ -1,6 +1,7 @@
 """Other formats: what each runtime gives is what Keras gives, and what goes with a model comes back."""
 import dataclasses
 import json
+import logging
 import pathlib
 import shutil
 import subprocess
@@ -482,9 +483,68 @@ def test_an_export_is_tried_in_a_fresh_process_before_it_takes_its_place(format,
     assert {file: file.read_bytes() for file in tmp_path.rglob("*") if file.is_file()} == before
 
 
+@pytest.mark.parametrize("last", ["dense", "layer", "operation", "flattened"])
+def test_int8_of_a_model_that_ends_in_softmax(last, tmp_path):
+    needs("litert")
+    model = network(last="softmax" if last == "dense" else None)
+    model.layers[-1].kernel.assign(30 * model.layers[-1].kernel)  # confident, as after training
+    x = model.outputs[0]
+    if last != "dense":
+        x = keras.ops.softmax(x) if last == "operation" else keras.layers.Softmax()(x)
+    model = keras.Model(model.inputs, keras.layers.Flatten()(x) if last == "flattened" else x)
+    images = pixels(32)
+    target = kerazoo.export(model, tmp_path / "x.tflite", format="litert", quantize="int8", calibration=images)
+    got = runtimes.load(target).run(images)["logits"].argmax(-1)
+    assert (got == keras.ops.convert_to_numpy(model(images.astype("float32"))).argmax(-1)).mean() > 0.8
+
+
+@pytest.mark.parametrize("damage", ["reversed", "fewer", "noise"])
+def test_quantized_logits_that_say_something_else_are_refused(damage):
+    from kerazoo.export import verify
+
+    logits = 20 + np.random.default_rng(0).normal(size=(10, 5)).astype("float32")
+    verify.check_loose(logits + 3 + 0.01 * logits, logits)
+    wrong = {"reversed": logits[:, ::-1], "fewer": logits[:9], "noise": logits[::-1]}[damage]
+    with pytest.raises(RuntimeError, match="the export disagrees with the model"):
+        verify.check_loose(wrong, logits)
+
+
+def test_half_precision_with_operations_goes_into_every_format(tmp_path):
+    needs("onnx")
+    layers = keras.layers
+    images = keras.Input((16, 16, 3))
+    x = layers.Conv2D(4, 3, padding="same", dtype="mixed_float16")(images)
+    x = layers.GlobalAveragePooling2D(dtype="mixed_float16")(x + x)
+    kerazoo.export(keras.Model(images, layers.Dense(3, dtype="float32")(x)), tmp_path / "x.onnx", format="onnx")
+
+
+def test_free_sides_without_preprocessing(tmp_path):
+    needs("litert")
+    model = network(side=None)
+    loaded = runtimes.load(kerazoo.export(model, tmp_path / "x.tflite", format="litert"))
+    assert loaded.image_shape == (None, None, 3) and loaded.preprocessing == {}
+    with pytest.raises(ValueError, match="preprocessing={'size': "):
+        kerazoo.export(model, tmp_path / "page", format="web")
+
+
+def test_threads_that_are_quiet_together_leave_the_terminal_as_it_was(capfd):
+    from concurrent.futures import ThreadPoolExecutor
+
+    def work(number):
+        with runtimes.quiet():
+            print("chatter")
+
+    before = sys.stdout
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(200)))
+    assert sys.stdout is before and not logging.root.manager.disable
+    print("heard")
+    assert capfd.readouterr().out == "heard\n"
+
+
 def test_a_state_dict_is_tried_with_torchvision_where_there_is_one(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    # A package that declares the operators which the registry's torchvision misses beside a CPU build of PyTorch.
+    # AlexNet as torchvision has it, since a torchvision made for another PyTorch cannot be imported.
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(
         "import torch\n"
@@ -506,8 +566,9 @@ def test_a_state_dict_is_tried_with_torchvision_where_there_is_one(tmp_path, cap
         "        return model\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    for name in ("x.pth", "x.safetensors"):
-        kerazoo.export(kerazoo.alexnet(classes=3), tmp_path / name, format="torch")
+    for name, activation in (("x.pth", None), ("x.safetensors", "softmax")):
+        model = kerazoo.alexnet(classes=3, classifier_activation=activation)
+        kerazoo.export(model, tmp_path / name, format="torch")
         assert "reloaded in a fresh process" in capsys.readouterr().out
     (tmp_path / "torchvision" / "__init__.py").write_text("raise ImportError")
     kerazoo.export(kerazoo.alexnet(classes=3), tmp_path / "x.pth", format="torch")

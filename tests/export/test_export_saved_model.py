@@ -129,6 +129,38 @@ def test_features_are_what_the_last_dense_layer_gets(exported):
     np.testing.assert_allclose(got, wanted, atol=1e-5 if model.compute_dtype == "float32" else 1e-3)
 
 
+def test_what_a_norm_in_front_of_the_head_gives_is_the_features():
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(3, 3, name="map")(images))
+    x = keras.layers.BatchNormalization(name="norm")(x)
+    model = keras.Model(images, keras.layers.Dense(4)(x))
+    model.get_layer("norm").set_weights([np.array(value) for value in ([2.0] * 3, [1.0] * 3, [50.0] * 3, [9.0] * 3)])
+    batch = pixels(2).astype("float32")
+    extract = signatures.serving_module(classifier.classifier(model))[1]["features"]
+    wanted = keras.Model(images, x)(batch, training=False)
+    np.testing.assert_allclose(extract(images=tf.constant(batch))["features"], wanted, rtol=1e-4)
+
+
+def test_what_has_no_slope_has_no_grad_cam(tmp_path):
+    images = keras.Input((8, 8, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.ops.sign(keras.layers.Conv2D(3, 3)(images)))
+    model = keras.Model(images, keras.layers.Dense(4)(keras.layers.Lambda(lambda x: tf.bitcast(x, tf.float32))(x)))
+    assert "grad_cam" not in tf.saved_model.load(str(kerazoo.export(model, tmp_path / "model"))).signatures
+
+
+def test_other_shapes_are_refused_and_not_answered(exported):
+    _, _, loaded = exported
+    for shape in ((2, 9, 9, 1), (2, 8, 8, 3)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="(?i)shape"):
+            loaded.signatures["serving_default"](images=tf.zeros(shape))
+
+
+def test_names_that_tensorflow_does_not_take(tmp_path):
+    layers = [keras.layers.Flatten(name="my layer"), keras.layers.Dense(3, name="köpfe")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *layers], name="mein modell")
+    kerazoo.export(model, tmp_path / "mein modell", preprocessing={"size": [8, np.int64(8)]})
+
+
 def test_grad_cam_is_the_gradient_weighted_feature_map():
     images = keras.Input((8, 8, 1))
     x = keras.layers.Conv2D(3, 3, name="map")(keras.layers.Rescaling(1 / 255)(images))
@@ -342,6 +374,7 @@ def test_importing_the_package_loads_no_backend():
 
 def test_the_client_that_checks_an_export_can_import_neither_keras_nor_kerazoo(tmp_path):
     path = kerazoo.export(small(), tmp_path / "model", verbose=False)
+    np.save(tmp_path / "pixels1.npy", pixels(2))
     code = (
         "import importlib, importlib.util, runpy, sys\n"
         "packages = ['keras', 'kerazoo', 'kerazoo.export']\n"
