@@ -65,8 +65,8 @@ def main():
     lines = ["| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)]
     text = "\n".join([
         "# Exports on a CPU, beside Keras's own", "", setting(), "",
-        f"Written by `python benchmarks/export.py`. {PEER}: what `keras.Model.export` makes of Keras Applications' network "
-        "(of kerazoo's, for ResNet-18), run by TensorFlow. Speed is relative to it: above 1 is faster. Medians of "
+        f"Written by `python benchmarks/export.py`. {PEER}: what `keras.Model.export` makes of Keras Applications' "
+        "network (of kerazoo's, for ResNet-18), run by TensorFlow. Speed is relative to it: above 1 is faster. Medians of "
         f"{args.rounds} interleaved rounds of {args.seconds:g} s. \"As in float32\": photos that get the class that the "
         "Keras model gives them; for random weights it says little.", "", *lines, "",
     ])
@@ -172,7 +172,8 @@ def load_peer(path):
 def setting():
     names = ("tensorflow", "keras", "onnxruntime", "openvino", "ai-edge-litert")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
-    return f"{datetime.date.today()}, {os.cpu_count()} cores of a {processor()}; Python {platform.python_version()}, {versions}"
+    python = platform.python_version()
+    return f"{datetime.date.today()}, {os.cpu_count()} cores of an {processor()}; Python {python}, {versions}"
 
 
 def processor():

@@ -253,8 +253,8 @@ def model_to_export(args):
         if path.is_dir():
             found = next((path / name for name in ("best.keras", "last.keras") if (path / name).is_file()), None)
             if not found:
-                raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a training "
-                                        "run, or a .keras file.")
+                raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a "
+                                        "training run, or a .keras file.")
             return kerazoo.load_model(found, compile=False), path
         if path.suffix == ".keras":
             if not path.is_file():
@@ -353,8 +353,8 @@ def benchmark_export(args):
         if (about.image_shape, about.class_names) != (first.image_shape, first.class_names):
             raise ValueError(
                 f"{other} and {args.exports[0]} are not of one model: they take {about.image_shape} and "
-                f"{first.image_shape} pixels, and their {len(about.class_names)} and {len(first.class_names)} classes begin "
-                f"with {about.class_names[0]!r} and {first.class_names[0]!r}. Benchmark exports of one model at a time."
+                f"{first.image_shape} pixels, and their {len(about.class_names)} and {len(first.class_names)} classes "
+                f"begin with {about.class_names[0]!r} and {first.class_names[0]!r}. Benchmark exports of one model at a time."
             )
     height, width, channels = first.image_shape
     if args.images:
@@ -398,8 +398,8 @@ def labeled_images(folder, about):
         labels.append(places[name] if name in places else int(name))
     preprocessing = about.preprocessing or {"size": about.image_shape[:2]}
     if None in preprocessing["size"]:
-        raise ValueError("The model takes images of any size, and its export does not say to which image files are to be "
-                         "resized. Export it with --size PIXELS.")
+        raise ValueError("The model takes images of any size, and its export does not say to which image files are to "
+                         "be resized. Export it with --size PIXELS.")
     return np.stack([read(file, about.image_shape[2], preprocessing) for file in files]), np.array(labels)
 
 

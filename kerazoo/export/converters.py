@@ -295,9 +295,9 @@ def in_float32(classifier):
     except Exception as error:
         # What a custom layer's configuration leads to.
         raise ValueError(
-            f"the model {classifier.original.name!r} calculates in half precision, and cannot be made again in float32, "
-            f"which this format needs: {str(error).splitlines()[0][:200]}. Give custom layers a get_config that suffices "
-            "to make them again, or export a SavedModel."
+            f"the model {classifier.original.name!r} calculates in half precision, and cannot be made again in "
+            f"float32, which this format needs: {str(error).splitlines()[0][:200]}. Give custom layers a get_config that "
+            "suffices to make them again, or export a SavedModel."
         ) from error
     return dataclasses.replace(classifier, model=model)
 
@@ -453,6 +453,6 @@ def converting(name):
 
 def needs(format, packages):
     return ImportError(
-        f"the export format {format!r} needs {packages.replace(' ', ' and ')}, which cannot be imported here. Install with: "
-        f"pip install {packages}"
+        f"the export format {format!r} needs {packages.replace(' ', ' and ')}, which cannot be imported here. Install "
+        f"with: pip install {packages}"
     )

@@ -113,7 +113,10 @@ class NotDifferentiable(Exception):
 
 
 def grad_cam(classifier):
-    """Where an image shows a class: Grad-CAM of the last map (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391)."""
+    """Where an image shows a class: Grad-CAM of the last map.
+
+    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391
+    """
     def explain(images, classes):
         outputs, feature_map = classifier.viewer(to_pixels(classifier, images), training=False)
         # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes share.

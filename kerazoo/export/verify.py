@@ -106,14 +106,14 @@ def check_loose(got, logits):
     lost = float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30))
     if not lost <= MOST_LOST:
         raise RuntimeError(
-            f"the export disagrees with the model: with these small numbers, its logits are off by {100 * lost:.0f} % of "
-            f"what tells the classes apart, where {100 * MOST_LOST:.0f} % are allowed. Calibrate with more images, such as "
-            "the model was trained on; or store float16, or int8 weights alone (quantize='dynamic')."
+            f"the export disagrees with the model: with these small numbers, its logits are off by {100 * lost:.0f} % "
+            f"of what tells the classes apart, where {100 * MOST_LOST:.0f} % are allowed. Calibrate with more images, such "
+            "as the model was trained on; or store float16, or int8 weights alone (quantize='dynamic')."
         )
 
 
 def check_labels(got, logits, class_names, signature, allowed, tolerance):
-    """Large logits allow much; whatever they are, the probabilities must be theirs, and the labels those of the best."""
+    """Large logits allow much; whatever they are, the probabilities are theirs, and the labels those of the best."""
     best = got["probabilities"].argmax(-1)
     own = [class_names[index] for index in best]
     labels = [label.decode("utf-8") for label in got["label"].tolist()] if "label" in got else own

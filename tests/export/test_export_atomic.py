@@ -89,7 +89,8 @@ def test_what_a_killed_export_left_is_removed_by_the_next(model, earlier, tmp_pa
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code, earlier], env=environment)
     assert len(os.listdir(tmp_path)) == 2 and content(earlier) == before
-    with placing.written_aside(tmp_path / "model", formats.FORMATS["tf_saved_model"], 0) as aside:  # one that is under way, and stays
+    # One that is under way, and stays.
+    with placing.written_aside(tmp_path / "model", formats.FORMATS["tf_saved_model"], 0) as aside:
         kerazoo.export(model, earlier, verbose=False)
         assert sorted(os.listdir(tmp_path)) == sorted([aside.name, "model"])
         (aside / "new" / "model").mkdir()
@@ -177,7 +178,7 @@ def test_an_export_that_cannot_be_loaded_is_not_kept(model, tmp_path, monkeypatc
         os.makedirs(os.path.join(folder, "assets.extra"))
 
     monkeypatch.setattr(formats.tf.saved_model, "save", empty)
-    with pytest.raises(RuntimeError, match="(?s)could not be loaded and run in a fresh process.*is a folder that holds"):
+    with pytest.raises(RuntimeError, match="(?s)could not be loaded and run in a fresh process.*a folder that holds"):
         kerazoo.export(model, tmp_path / "model")
     assert not list(tmp_path.iterdir())
 
@@ -203,7 +204,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path):
 def test_too_little_room_is_seen_before_writing(model, earlier, tmp_path, monkeypatch):
     before = content(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1000, 900, 100))
-    with pytest.raises(OSError, match="No space left on device.*takes about 0.00 MB; that disk has 0.00 MB free.*untouched"):
+    with pytest.raises(OSError, match="No space left on device.*about 0.00 MB; that disk has 0.00 MB free.*untouched"):
         kerazoo.export(model, earlier)
     assert content(tmp_path) == before
 
@@ -221,7 +222,7 @@ def make_file_above(folder):
 def make_other_content(folder):
     (folder / "model").mkdir()
     (folder / "model" / "thesis.tex").write_text("mine")
-    return folder / "model", FileExistsError, "the folder holds thesis.tex, and only a SavedModel exported earlier is replaced"
+    return folder / "model", FileExistsError, "holds thesis.tex, and only a SavedModel exported earlier is replaced"
 
 
 def make_mixed_content(folder):

@@ -1,6 +1,7 @@
 """Clients that are not TensorFlow, many clients at once, and an export that is killed."""
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,8 @@ def test_openvino_reads_the_saved_model_as_it_is(model, saved_model, tmp_path):
         "import sys, numpy\n"
         "for name in ('tensorflow', 'keras', 'kerazoo'): sys.modules[name] = None\n"
         "import openvino\n"
-        "compiled = openvino.compile_model(openvino.convert_model(sys.argv[1]), 'CPU', {'INFERENCE_PRECISION_HINT': 'f32'})\n"
+        "exact = {'INFERENCE_PRECISION_HINT': 'f32'}\n"
+        "compiled = openvino.compile_model(openvino.convert_model(sys.argv[1]), 'CPU', exact)\n"
         "numpy.save(sys.argv[3], compiled({'images': numpy.load(sys.argv[2])})['logits'])\n"
     )
     result = subprocess.run(
@@ -77,8 +79,8 @@ def test_an_export_that_is_killed_leaves_the_old_one_or_the_new_one(moment, tmp_
 
 @pytest.mark.slow
 def test_many_clients_at_once(saved_model):
-    script = [sys.executable, ROOT / "benchmarks" / "export_load.py", saved_model, "--threads", "100", "--seconds", "15"]
-    result = subprocess.run(script, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    script = [sys.executable, ROOT / "benchmarks" / "export_load.py", saved_model, "--threads", "100"]
+    result = subprocess.run([*script, "--seconds", "20"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     print(result.stdout)
     assert result.returncode == 0 and " 0 wrong;" in result.stdout, result.stderr[-2000:]
 
@@ -92,6 +94,7 @@ def test_one_model_of_each_family_goes_into_every_format():
     print(result.stdout)
     lines = [line for line in result.stdout.splitlines() if line and not line.startswith(" ")]
     assert result.returncode == 0 and len(lines) == 10, result.stderr[-2000:]
-    # Where the torch column says that torchvision has no such network, that is right for three of them.
-    refused = [line for line in lines if "torchvision has no" in line]
-    assert not any("disagree" in line or "cannot" in line for line in lines) and len(refused) == 3
+    cells = [cell for line in lines for cell in line.split("  ")[2:] if cell]
+    wrong = [cell for cell in cells if not re.fullmatch(r"\de-(0[4-9]|1\d)|0e\+00|not run|torchvision has no .*", cell)]
+    # lenet5, cnn_mnist and resnet20.
+    assert not wrong and sum(cell.startswith("torchvision has no") for cell in cells) == 3

@@ -451,9 +451,9 @@ def test_silence_ends_with_the_conversion(capfd):
 
 
 @pytest.mark.parametrize(
-    "format, quantize", [*EXACT, ("litert", "float16"), ("litert", "dynamic"), ("litert", "int8"), ("openvino", "float16")]
+    "format, quantize", [*EXACT, *QUANTIZED, ("litert", "int8")]
 )
-def test_an_export_is_tried_in_a_fresh_process_before_it_takes_its_place(format, quantize, tmp_path, capsys, monkeypatch):
+def test_an_export_is_tried_before_it_takes_its_place(format, quantize, tmp_path, capsys, monkeypatch):
     needs(format)
     keras.utils.set_random_seed(0)
     model, target = network(), tmp_path / f"model{ENDINGS[format]}"
