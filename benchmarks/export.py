@@ -66,9 +66,9 @@ def main():
     text = "\n".join([
         "# Exports on a CPU, beside Keras's own", "", setting(), "",
         f"Written by `python benchmarks/export.py`. {PEER}: what `keras.Model.export` makes of Keras Applications' "
-        "network (of kerazoo's, for ResNet-18), run by TensorFlow. Speed is relative to it: above 1 is faster. Medians of "
-        f"{args.rounds} interleaved rounds of {args.seconds:g} s. \"As in float32\": photos that get the class that the "
-        "Keras model gives them; for random weights it says little.", "", *lines, "",
+        "network (of kerazoo's, for ResNet-18), run by TensorFlow. Speed is relative to it: above 1 is faster. Medians "
+        f"of {args.rounds} interleaved rounds of {args.seconds:g} s. \"As in float32\": photos that get the class that "
+        "the Keras model gives them; for random weights it says little.", "", *lines, "",
     ])
     print(text)
     if not args.no_write:

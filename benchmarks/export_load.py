@@ -4,7 +4,8 @@
 
 Requests go to `image_bytes` and `serving_uint8`, one to four images each; a third of those to `image_bytes` hold one
 that is truncated or no image at all. Good ones must get what the same request got alone, bad ones an error that names
-the image's place, and memory must not grow from the first half of the time to the second. Without a SavedModel, kerazoo's ResNet-18 for 64x64 pixels is exported first, with random weights.
+the image's place, and memory must not grow from the first half of the time to the second. Without a SavedModel, kerazoo's
+ResNet-18 for 64x64 pixels is exported first, with random weights.
 """
 import argparse
 import io
@@ -97,8 +98,8 @@ def run(path, threads, seconds):
         print("WRONG:", problem)
     half = len(memory) // 2
     before, after = max(memory[:half]), max(memory[half:])
-    print(f"{sum(counts.values())} requests of {threads} threads: {len(problems)} wrong; memory {before:.0f} MB at most "
-          f"in the first half, {after:.0f} MB in the second")
+    print(f"{sum(counts.values())} requests of {threads} threads: {len(problems)} wrong; memory {before:.0f} MB at "
+          f"most in the first half, {after:.0f} MB in the second")
     if after > 1.1 * before:
         problems.append("memory grows")
         print("WRONG: memory grows")

@@ -50,9 +50,9 @@ def main():
         "tensorflow", "keras", "tf2onnx", "onnxruntime", "openvino", "ai-edge-litert"))
     text = "\n".join([
         "# Every model through `kerazoo.export`", "",
-        f"{datetime.date.today()}, {versions}; written by `python benchmarks/export_zoo.py`. Largest difference from the "
-        "model's logits, as a part of the largest logit (at least 1), on random pixels and a photograph, of the file that "
-        "a fresh process loaded without kerazoo.", "",
+        f"{datetime.date.today()}, {versions}; written by `python benchmarks/export_zoo.py`. Largest difference from "
+        "the model's logits, as a part of the largest logit (at least 1), on random pixels and a photograph, of the file "
+        "that a fresh process loaded without kerazoo.", "",
         *("| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)), "",
     ])
     if not args.no_write and args.pattern == "*" and not args.only_families:

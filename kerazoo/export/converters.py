@@ -296,8 +296,8 @@ def in_float32(classifier):
         # What a custom layer's configuration leads to.
         raise ValueError(
             f"the model {classifier.original.name!r} calculates in half precision, and cannot be made again in "
-            f"float32, which this format needs: {str(error).splitlines()[0][:200]}. Give custom layers a get_config that "
-            "suffices to make them again, or export a SavedModel."
+            f"float32, which this format needs: {str(error).splitlines()[0][:200]}. Give custom layers a get_config "
+            "that suffices to make them again, or export a SavedModel."
         ) from error
     return dataclasses.replace(classifier, model=model)
 

@@ -107,8 +107,8 @@ def check_loose(got, logits):
     if not lost <= MOST_LOST:
         raise RuntimeError(
             f"the export disagrees with the model: with these small numbers, its logits are off by {100 * lost:.0f} % "
-            f"of what tells the classes apart, where {100 * MOST_LOST:.0f} % are allowed. Calibrate with more images, such "
-            "as the model was trained on; or store float16, or int8 weights alone (quantize='dynamic')."
+            f"of what tells the classes apart, where {100 * MOST_LOST:.0f} % are allowed. Calibrate with more images, "
+            "such as the model was trained on; or store float16, or int8 weights alone (quantize='dynamic')."
         )
 
 

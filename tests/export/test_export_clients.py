@@ -80,7 +80,8 @@ def test_an_export_that_is_killed_leaves_the_old_one_or_the_new_one(moment, tmp_
 @pytest.mark.slow
 def test_many_clients_at_once(saved_model):
     script = [sys.executable, ROOT / "benchmarks" / "export_load.py", saved_model, "--threads", "100"]
-    result = subprocess.run([*script, "--seconds", "20"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([*script, "--seconds", "20"], capture_output=True, text=True, env=environment)
     print(result.stdout)
     assert result.returncode == 0 and " 0 wrong;" in result.stdout, result.stderr[-2000:]
 

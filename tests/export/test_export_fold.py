@@ -13,7 +13,8 @@ from kerazoo.export.fold import inference_model
 # All of the zoo goes through `kerazoo.export`, folding included, in benchmarks/export_zoo.py.
 SLOW = [
     "alexnet_2012", "densenet121", "efficientnet_lite0", "googlenet", "googlenet_bn", "inception_v3",
-    "preact_resnet164", "resnet18", "resnet50_v2", "resnext50_32x4d", "tf_efficientnet_b0", "tf_inception_v3", "vgg11", "vgg11_bn",
+    "preact_resnet164", "resnet18", "resnet50_v2", "resnext50_32x4d", "tf_efficientnet_b0", "tf_inception_v3",
+    "vgg11", "vgg11_bn",
     "wide_resnet28_10",
 ]  # fmt: skip
 QUICK = ["cnn_mnist", "densenet40_12", "efficientnet_b0", "lenet5", "lenet5_1998", "mlp"]
