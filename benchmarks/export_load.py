@@ -4,8 +4,8 @@
 
 Requests go to `image_bytes` and `serving_uint8`, one to four images each; a third of those to `image_bytes` hold one
 that is truncated or no image at all. Good ones must get what the same request got alone, bad ones an error that names
-the image's place, and memory must not grow from the first half of the time to the second. Without a SavedModel, kerazoo's
-ResNet-18 for 64x64 pixels is exported first, with random weights.
+the image's place, and memory must not grow from the first half of the time to the second. Without a SavedModel,
+kerazoo's ResNet-18 for 64x64 pixels is exported first, with random weights.
 """
 import argparse
 import io

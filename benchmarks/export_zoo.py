@@ -51,8 +51,8 @@ def main():
     text = "\n".join([
         "# Every model through `kerazoo.export`", "",
         f"{datetime.date.today()}, {versions}; written by `python benchmarks/export_zoo.py`. Largest difference from "
-        "the model's logits, as a part of the largest logit (at least 1), on random pixels and a photograph, of the file "
-        "that a fresh process loaded without kerazoo.", "",
+        "the model's logits, as a part of the largest logit (at least 1), on random pixels and a photograph, of the "
+        "file that a fresh process loaded without kerazoo.", "",
         *("| " + " | ".join(row) + " |" for row in (columns, ["---"] * len(columns), *rows)), "",
     ])
     if not args.no_write and args.pattern == "*" and not args.only_families:

@@ -354,8 +354,8 @@ def benchmark_export(args):
             raise ValueError(
                 f"{other} and {args.exports[0]} are not of one model: they take {about.image_shape} and "
                 f"{first.image_shape} pixels, and their {len(about.class_names)} and {len(first.class_names)} classes "
-                f"begin with {about.class_names[0]!r} and {first.class_names[0]!r}. Benchmark exports of one model at a "
-                "time."
+                f"begin with {about.class_names[0]!r} and {first.class_names[0]!r}. Benchmark exports of one model at "
+                "a time."
             )
     height, width, channels = first.image_shape
     if args.images:

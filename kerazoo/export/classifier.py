@@ -6,7 +6,7 @@ import keras
 
 from kerazoo import registry
 from kerazoo.export.encoded import Preprocessing
-from kerazoo.export.fold import inference_model
+from kerazoo.export.fold import deep_graphs, inference_model
 
 PASS_THROUGH = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
@@ -93,16 +93,17 @@ def classifier(model, class_names=None, preprocessing=None):
     scores, *others = whole.outputs
     seen = dict(zip(found, others))
     (image,) = whole.inputs
-    return Classifier(
-        original=model,
-        model=keras.Model(image, scores, name=whole.name),
-        image_shape=image_shape,
-        softmax=softmax,
-        class_names=tuple(names),
-        preprocessing=preprocessing,
-        features=keras.Model(image, seen["features"]) if "features" in seen else None,
-        viewer=keras.Model(image, [scores, seen["feature_map"]]) if "feature_map" in seen else None,
-    )
+    with deep_graphs():
+        return Classifier(
+            original=model,
+            model=keras.Model(image, scores, name=whole.name),
+            image_shape=image_shape,
+            softmax=softmax,
+            class_names=tuple(names),
+            preprocessing=preprocessing,
+            features=keras.Model(image, seen["features"]) if "features" in seen else None,
+            viewer=keras.Model(image, [scores, seen["feature_map"]]) if "feature_map" in seen else None,
+        )
 
 
 def check_preprocessing(given, published, image_shape):
