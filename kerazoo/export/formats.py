@@ -64,7 +64,9 @@ def tf_saved_model(classifier, target, **_):
     described = classifier.preprocessing and dataclasses.asdict(classifier.preprocessing)
     preprocessing.write_text(json.dumps(described) + "\n")
     module.files = [tf.saved_model.Asset(str(file)) for file in (names, preprocessing)]
-    tf.saved_model.save(module, str(target), signatures=endpoints)
+    # The heatmap's gradients are in the graph; those of its operations are nobody's affair.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(target), signatures=endpoints, options=options)
     warmup.write(target, endpoints, classifier)
 
 

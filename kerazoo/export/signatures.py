@@ -1,12 +1,19 @@
 """The signatures of a SavedModel: what a server sees of a classifier."""
+import math
+
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerazoo.export.encoded import decode_batch
+from kerazoo.export.fold import deep_graphs
 
 # log(0) is minus infinity, which no client reads well; the smallest normal float32 stands for what underflowed.
 TINY = 1.1754944e-38
 TOP = 5
+# Bytes of weights that become constants. They take dozens of times their size in memory while TensorFlow saves them:
+# with VGG-16's 553 MB, more than 20 GB. Larger models keep variables.
+LARGEST_GRAPH = 2**27
 
 
 def check_backend():
@@ -33,13 +40,16 @@ def concrete(classifier):
 def serving_module(classifier):
     """A `tf.Module` and its signatures, by name.
 
-    It holds the variables that inference reads, and no more: no optimizer, no metric, no random seed of a layer that is
-    for training. It holds no Keras object either, so that loading it needs none.
+    Weights are constants, but of large models: TensorFlow's kernels arrange a variable's values anew at each call. It
+    holds no optimizer, no metric, no random seed of a layer that is for training, and no Keras object, so that loading
+    it needs none.
     """
+    whole, sights = frozen_whole(classifier)
+
     def classify(images):
         # A server hands on whatever shape a client sends, and some networks would answer.
         images = tf.ensure_shape(images, (None, *classifier.image_shape))
-        return answer(classifier, classifier.model(to_pixels(classifier, images), training=False))
+        return answer(classifier, whole(images))
 
     functions = {
         "serving_default": concrete_of(classify, pixel_spec(classifier, tf.float32)),
@@ -55,22 +65,89 @@ def serving_module(classifier):
 
         functions["image_bytes"] = concrete_of(lambda image_bytes: classify(decode(image_bytes)), {"image_bytes": spec})
         functions["decode"] = concrete_of(lambda image_bytes: {"images": decode(image_bytes)}, {"image_bytes": spec})
-    if classifier.features is not None:
-        def extract(images):
-            features = classifier.features(to_pixels(classifier, images), training=False)
-            return {"features": tf.cast(features, tf.float32)}
-
-        functions["features"] = concrete_of(extract, pixel_spec(classifier, tf.float32))
-    if classifier.viewer is not None:
+    if "features" in sights:
+        functions["features"] = concrete_of(
+            lambda images: {"features": whole(images)["features"]}, pixel_spec(classifier, tf.float32)
+        )
+    if "heatmap" in sights:
         specs = {**pixel_spec(classifier, tf.float32), "classes": tf.TensorSpec((None,), tf.int32, "classes")}
-        try:
-            functions["grad_cam"] = concrete_of(grad_cam(classifier), specs)
-        except NotDifferentiable:
-            pass  # no reason to serve nothing at all
+        functions["grad_cam"] = concrete_of(
+            lambda images, classes: {"heatmap": whole(images, classes)["heatmap"]}, specs
+        )
     read = {id(variable): variable for function in functions.values() for variable in function.graph.variables}
     module = tf.Module()
     module.weights = list(read.values())
     return module, functions
+
+
+def frozen_whole(classifier):
+    """All that the network computes, in one function, so that the signatures share its weights.
+
+    Returns:
+        (``whole(images, classes=None)`` -> a dictionary of float32 `probabilities`, `logits`, and `features` and
+        `heatmap` where there are such; the names of it).
+    """
+    specs = {**pixel_spec(classifier, tf.float32), "classes": tf.TensorSpec((None,), tf.int32, "classes")}
+    try:
+        function = concrete_of(see(classifier, with_heatmap=classifier.viewer is not None), specs)
+    except NotDifferentiable:
+        function = concrete_of(see(classifier, with_heatmap=False), specs)  # no reason to serve nothing at all
+    names = sorted(function.structured_outputs)
+    call = function
+    if sum(4 * math.prod(weight.shape) for weight in classifier.model.weights) < LARGEST_GRAPH:
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+        order = [tensor.op.name for tensor in frozen.inputs]
+
+        def call(**inputs):
+            return dict(zip(names, frozen(*(inputs[name] for name in order))))
+
+    def whole(images, classes=None):
+        # What a signature does not return of this is not computed.
+        classes = tf.zeros(tf.shape(images)[:1], tf.int32) if classes is None else classes
+        return call(images=tf.cast(images, tf.float32), classes=classes)
+
+    return whole, names
+
+
+def see(classifier, with_heatmap):
+    """The function behind `frozen_whole`. The heatmap shows where an image shows a class: Grad-CAM of the last map.
+
+    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391
+    """
+    outputs = {"scores": classifier.model.outputs[0]}
+    if classifier.features is not None:
+        outputs["features"] = classifier.features.outputs[0]
+    if with_heatmap:
+        outputs["map"] = classifier.viewer.outputs[1]
+    with deep_graphs():
+        model = keras.Model(classifier.model.inputs[0], list(outputs.values()))
+
+    def run(images, classes):
+        given = model(to_pixels(classifier, images), training=False)
+        given = dict(zip(outputs, given if isinstance(given, (list, tuple)) else [given]))
+        result = scores(classifier, given["scores"])
+        if "features" in given:
+            result["features"] = tf.cast(given["features"], tf.float32)
+        if with_heatmap:
+            # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes
+            # share.
+            chosen = tf.gather(result["logits"], classes, axis=1, batch_dims=1)
+            try:
+                (slopes,) = tf.gradients(chosen, given["map"])
+            except LookupError:  # an operation without a gradient
+                slopes = None
+            if slopes is None:
+                raise NotDifferentiable
+            weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
+            heat = tf.cast(tf.nn.relu(tf.reduce_sum(weights * given["map"], -1)), tf.float32)
+            result["heatmap"] = tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True))
+        return result
+
+    return run
+
+
+class NotDifferentiable(Exception):
+    """A score has no slope on the feature map."""
 
 
 def pixel_spec(classifier, dtype):
@@ -97,38 +174,12 @@ def scores(classifier, outputs):
     return {"probabilities": tf.nn.softmax(outputs), "logits": outputs}
 
 
-def answer(classifier, outputs):
+def answer(classifier, given):
     """All that a client gets for a batch."""
-    given = scores(classifier, outputs)
+    given = {name: given[name] for name in ("probabilities", "logits")}
     names = tf.constant(classifier.class_names)
     # Of classes as probable as each other, the first, as tf.argmax has it.
     best, places = tf.math.top_k(given["probabilities"], k=min(TOP, len(classifier.class_names)))
     # Two gathers, and no slice of strings: OpenVINO 2026.4 crashes on one.
     label, top = tf.gather(names, places[:, 0]), tf.gather(names, places)
     return {**given, "label": label, "top_k_labels": top, "top_k_probabilities": best}
-
-
-class NotDifferentiable(Exception):
-    """A score has no slope on the feature map."""
-
-
-def grad_cam(classifier):
-    """Where an image shows a class: Grad-CAM of the last map.
-
-    Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391
-    """
-    def explain(images, classes):
-        outputs, feature_map = classifier.viewer(to_pixels(classifier, images), training=False)
-        # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes share.
-        chosen = tf.gather(scores(classifier, outputs)["logits"], classes, axis=1, batch_dims=1)
-        try:
-            (slopes,) = tf.gradients(chosen, feature_map)
-        except LookupError:  # an operation without a gradient
-            slopes = None
-        if slopes is None:
-            raise NotDifferentiable
-        weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
-        heat = tf.cast(tf.nn.relu(tf.reduce_sum(weights * feature_map, -1)), tf.float32)
-        return {"heatmap": tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True))}
-
-    return explain

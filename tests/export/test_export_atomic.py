@@ -174,7 +174,7 @@ def test_an_export_that_disagrees_with_its_model_is_not_kept(tmp_path):
 
 
 def test_an_export_that_cannot_be_loaded_is_not_kept(model, tmp_path, monkeypatch):
-    def empty(module, folder, signatures):
+    def empty(module, folder, signatures, options):
         os.makedirs(os.path.join(folder, "assets.extra"))
 
     monkeypatch.setattr(formats.tf.saved_model, "save", empty)

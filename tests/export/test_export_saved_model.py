@@ -71,7 +71,8 @@ def test_both_signatures_give_what_the_model_gives(exported):
     for name, dtype in (("serving_default", "float32"), ("serving_uint8", "uint8")):
         got = loaded.signatures[name](images=tf.constant(images, dtype))
         own = got["logits"] if model.layers[-1].activation is keras.activations.linear else got["probabilities"]
-        np.testing.assert_allclose(own, wanted, atol=1e-5 if own.dtype == model.compute_dtype else 1e-3)
+        half = any(layer.compute_dtype == "float16" for layer in model.layers)
+        np.testing.assert_allclose(own, wanted, atol=1e-3 if half else 1e-5)
         np.testing.assert_allclose(tf.nn.softmax(got["logits"]), got["probabilities"], atol=1e-3)
         labels = [label.decode() for label in got["label"].numpy()]
         assert labels == [NAMES[best] for best in wanted.argmax(-1)]
@@ -127,7 +128,8 @@ def test_features_are_what_the_last_dense_layer_gets(exported):
     images = pixels(3).astype("float32")
     got = loaded.signatures["features"](images=tf.constant(images))["features"]
     wanted = keras.Model(model.inputs[0], model.layers[-1].input)(images, training=False)
-    np.testing.assert_allclose(got, wanted, atol=1e-5 if model.compute_dtype == "float32" else 1e-3)
+    half = any(layer.compute_dtype == "float16" for layer in model.layers)
+    np.testing.assert_allclose(got, wanted, rtol=1e-2 if half else 1e-4, atol=1e-2 if half else 1e-5)
 
 
 def test_what_a_norm_in_front_of_the_head_gives_is_the_features():
@@ -200,8 +202,9 @@ def test_nothing_of_training_is_inside(exported):
         graph = signature.graph.as_graph_def()
         nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
         assert not [node.op for node in nodes if any(word in node.op for word in ("Random", "Rng", "Multinomial"))]
-    saved = [name for name, _ in tf.train.list_variables(str(path / "variables" / "variables")) if "OBJECT" not in name]
-    assert len(saved) == 4  # of a convolution and a dense layer; none of a norm, a seed, an optimizer
+    # Weights are constants; there is no variable of an optimizer, a norm or a seed.
+    variables = tf.train.list_variables(str(path / "variables" / "variables"))
+    assert [name for name, _ in variables if "OBJECT" not in name] == []
 
 
 def test_the_folder_holds_the_class_names_and_nothing_of_this_machine(exported):
