@@ -1,4 +1,5 @@
 """The signatures of a SavedModel: what a server sees of a classifier."""
+import contextlib
 import math
 
 import keras
@@ -94,8 +95,11 @@ def frozen_whole(classifier):
         function = concrete_of(see(classifier, with_heatmap=False), specs)  # no reason to serve nothing at all
     names = sorted(function.structured_outputs)
     call = function
+    frozen = None
     if sum(4 * math.prod(weight.shape) for weight in classifier.model.weights) < LARGEST_GRAPH:
-        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+        with contextlib.suppress(tf.errors.OpError, ValueError):  # a layer that changes its variables, say
+            frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    if frozen is not None:
         order = [tensor.op.name for tensor in frozen.inputs]
 
         def call(**inputs):
