@@ -3,7 +3,7 @@ import importlib
 
 import keras
 
-from kerazoo.models.assemble import deep_graphs
+from kerazoo.deep_graphs import deep_graphs
 
 
 def load_model(path, compile=True):

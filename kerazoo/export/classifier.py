@@ -1,12 +1,14 @@
 """What an export is made from: a model that answers to pixels with one score a class, and what goes with it."""
 import dataclasses
+import math
 import numbers
 
 import keras
 
 from kerazoo import registry
+from kerazoo.deep_graphs import deep_graphs
 from kerazoo.export.encoded import Preprocessing
-from kerazoo.export.fold import deep_graphs, inference_model
+from kerazoo.export.fold import inference_model
 
 PASS_THROUGH = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
 ACTIVATIONS = {name.replace("_", "") for name in dir(keras.activations)} | {"prelu"}
@@ -134,6 +136,11 @@ def check_preprocessing(given, published, image_shape):
             f"{' x '.join('any' if side is None else str(side) for side in size)}."
         )
     return given
+
+
+def weight_bytes(model):
+    """What the weights of a model take in float32."""
+    return sum(4 * math.prod(weight.shape) for weight in model.weights)
 
 
 def plain(value):

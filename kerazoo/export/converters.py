@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerazoo.export import signatures
-from kerazoo.export.classifier import PASS_THROUGH, name_of
+from kerazoo.export.classifier import PASS_THROUGH, name_of, weight_bytes
 from kerazoo.export.runtimes import import_openvino, quiet
 
 # The latest that tf2onnx writes.
@@ -43,7 +43,7 @@ def onnx(classifier, target, *, quantize=None, calibration=None):
         calibration: None; no quantization of this format takes it.
 
     Raises:
-        ValueError: if `quantize` is not None, the model is larger than 2 GiB, or tf2onnx cannot convert it.
+        ValueError: if the model is larger than 2 GiB, or tf2onnx cannot convert it.
         ImportError: if tf2onnx or onnx is not installed.
 
     Example:
@@ -91,7 +91,7 @@ def litert(classifier, target, *, quantize=None, calibration=None):
 
     Raises:
         TypeError: if `calibration` is not uint8.
-        ValueError: if `quantize` is unknown, "int8" comes without `calibration` or with images of another shape, or the
+        ValueError: if "int8" comes without `calibration` or with images of another shape, or the
             model is larger than 2 GiB or cannot be converted.
 
     Example:
@@ -139,7 +139,7 @@ def openvino(classifier, target, *, quantize=None, calibration=None):
         calibration: None; no quantization of this format takes it.
 
     Raises:
-        ValueError: if `quantize` is unknown, or OpenVINO cannot convert the model.
+        ValueError: if OpenVINO cannot convert the model.
         ImportError: if OpenVINO is not installed.
 
     Example:
@@ -211,7 +211,7 @@ def web(classifier, target, *, quantize=None, calibration=None, runtime=None):
 
     Raises:
         FileNotFoundError: if `runtime` lacks the files of onnxruntime-web.
-        ValueError: if `quantize` is not None, or the images have other channels.
+        ValueError: if the images have other channels, or any size and no preprocessing.
         ImportError: if tf2onnx or onnx is not installed.
 
     Example:
@@ -240,7 +240,7 @@ def facts(classifier):
 
 
 def check_size(name, classifier):
-    size = sum(4 * int(np.prod(weight.shape)) for weight in classifier.model.weights)
+    size = weight_bytes(classifier.model)
     if size > LARGEST:
         raise ValueError(
             f"the model has {size / 2**30:.1f} GiB of weights, and {name} files hold less than 2 GiB. Export it as "

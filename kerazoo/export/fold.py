@@ -1,12 +1,12 @@
 """A model as a server runs it: without what is for training alone, and with its norms inside the convolutions."""
 import collections
-import contextlib
 import dataclasses
 import re
-import sys
 
 import keras
 import numpy as np
+
+from kerazoo.deep_graphs import deep_graphs
 
 layers = keras.layers
 
@@ -694,14 +694,3 @@ def shallow_copy(operation, name):
 
 def full_precision(layer):
     return layer.compute_dtype in ("float32", "float64")
-
-
-@contextlib.contextmanager
-def deep_graphs():
-    """Room for Keras's walk through the graph, which recurses once a layer."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)

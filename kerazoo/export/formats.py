@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerazoo.export import converters, placing, signatures, verify, warmup
-from kerazoo.export.classifier import classifier
+from kerazoo.export.classifier import classifier, weight_bytes
 from kerazoo.export.runtimes import quiet
 
 
@@ -141,8 +141,7 @@ def write(model, path, name, class_names, preprocessing, quantize, calibration, 
         batches += sample(converters.check_calibration(calibration, given.image_shape))
     expected = [own_outputs(given, pixels, slack=1e-2 if tolerance > TOLERANCE[None] else 1e-5) for pixels in batches]
 
-    needed = sum(4 * math.prod(weight.shape) for weight in model.weights)
-    with placing.written_aside(target, format, needed) as aside:
+    with placing.written_aside(target, format, weight_bytes(model)) as aside:
         new, scratch = aside / "new" / target.name, aside / "check"
         scratch.mkdir()
         more = {} if runtime is None else {"runtime": runtime}

@@ -1,13 +1,13 @@
 """The signatures of a SavedModel: what a server sees of a classifier."""
 import contextlib
-import math
 
 import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from kerazoo.deep_graphs import deep_graphs
+from kerazoo.export.classifier import weight_bytes
 from kerazoo.export.encoded import decode_batch
-from kerazoo.export.fold import deep_graphs
 
 # log(0) is minus infinity, which no client reads well; the smallest normal float32 stands for what underflowed.
 TINY = 1.1754944e-38
@@ -96,7 +96,7 @@ def frozen_whole(classifier):
     names = sorted(function.structured_outputs)
     call = function
     frozen = None
-    if sum(4 * math.prod(weight.shape) for weight in classifier.model.weights) < LARGEST_GRAPH:
+    if weight_bytes(classifier.model) < LARGEST_GRAPH:
         with contextlib.suppress(tf.errors.OpError, ValueError):  # a layer that changes its variables, say
             frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     if frozen is not None:

@@ -1,8 +1,6 @@
 """The Keras side of `builder`: normalization, checks and heads."""
-import contextlib
 import inspect
 import os
-import sys
 
 import keras
 import numpy as np
@@ -96,17 +94,6 @@ def dense_head(x, kit, classes, activation, name="head"):
 def full_precision():
     """The type that weights have, whatever a mixed policy computes in."""
     return keras.config.dtype_policy().variable_dtype
-
-
-@contextlib.contextmanager
-def deep_graphs():
-    """Room for Keras's walk through the graph, which recurses once a layer: resnet1202 has 4,211 of them."""
-    limit = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(limit, 20_000))
-    try:
-        yield
-    finally:
-        sys.setrecursionlimit(limit)
 
 
 def find_published(name, weights):

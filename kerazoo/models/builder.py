@@ -7,6 +7,7 @@ import inspect
 import numbers
 import operator
 
+from kerazoo.deep_graphs import deep_graphs
 from kerazoo.registry import sign
 
 PREPROCESSING = {
@@ -145,7 +146,7 @@ def builder(
         elif pooling:
             x = assemble.pool(x, pooling)
         kind = trained.TrainedWithLayers if mixing or (include_top and taps) else keras.Model
-        with assemble.deep_graphs():
+        with deep_graphs():
             model = kind(image, x, name=name or build.__name__)
         sign(model, build.__name__, {
             "classes": classes, "input_shape": shape, "include_top": bool(include_top), "pooling": pooling,

@@ -1,7 +1,7 @@
 """A model's inner outputs, by the names of its layers."""
 import keras
 
-from kerazoo.models.assemble import deep_graphs
+from kerazoo.deep_graphs import deep_graphs
 from kerazoo.registry import nearest
 
 
