@@ -27,11 +27,11 @@ train: $(READY)
 
 test: $(READY)
 	@echo "==> Running the tests, without the slow ones"
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	@$(BIN)/python tests/in_parts.py -m "not slow" $(ARGS)
 
 test-all: $(READY)
 	@echo "==> Running all tests"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python tests/in_parts.py $(ARGS)
 
 # Made anew when the dependencies change. The mark is written last, so that a broken install is tried again.
 $(READY): setup.cfg pyproject.toml

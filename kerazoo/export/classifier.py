@@ -23,7 +23,7 @@ class Classifier:
         model: the model for inference alone, flat: batch norms folded, augmentation and the like gone.
         features: a model with the same weights, to what the last layer with weights gets, a vector an image; None
             where there is no such thing.
-        viewer: a model with the same weights, to [scores, the last feature map]; None where there is no map.
+        feature_map: the last feature map in the graph of `model`; None where there is no map.
         image_shape: (height, width, channels) of one image; None for a side that may have any size.
         softmax: whether the model's output is probabilities (True) or logits (False).
         class_names: one string a class.
@@ -37,7 +37,7 @@ class Classifier:
     class_names: tuple
     preprocessing: Preprocessing | None
     features: keras.Model | None = None
-    viewer: keras.Model | None = None
+    feature_map: keras.KerasTensor | None = None
 
 
 def sights(scores):
@@ -104,7 +104,7 @@ def classifier(model, class_names=None, preprocessing=None):
             class_names=tuple(names),
             preprocessing=preprocessing,
             features=keras.Model(image, seen["features"]) if "features" in seen else None,
-            viewer=keras.Model(image, [scores, seen["feature_map"]]) if "feature_map" in seen else None,
+            feature_map=seen.get("feature_map"),
         )
 
 

@@ -1,19 +1,17 @@
 """The signatures of a SavedModel: what a server sees of a classifier."""
-import contextlib
+import math
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kerazoo.deep_graphs import deep_graphs
-from kerazoo.export.classifier import weight_bytes
 from kerazoo.export.encoded import decode_batch
 
 # log(0) is minus infinity, which no client reads well; the smallest normal float32 stands for what underflowed.
 TINY = 1.1754944e-38
 TOP = 5
-# Bytes of weights that become constants. They take dozens of times their size in memory while TensorFlow saves them:
-# with VGG-16's 553 MB, more than 20 GB. Larger models keep variables.
+# Bytes of weights that become constants. They take some 30 times their size in memory while TensorFlow saves them; the
+# large dense layers of VGG, which stay variables by that, gain least.
 LARGEST_GRAPH = 2**27
 
 
@@ -41,11 +39,11 @@ def concrete(classifier):
 def serving_module(classifier):
     """A `tf.Module` and its signatures, by name.
 
-    Weights are constants, but of large models: TensorFlow's kernels arrange a variable's values anew at each call. It
-    holds no optimizer, no metric, no random seed of a layer that is for training, and no Keras object, so that loading
+    Weights are constants, but for the largest of large models: TensorFlow's kernels arrange a variable's values anew at
+    each call. It holds no optimizer, no metric, no random seed of a layer that is for training, and no Keras object, so that loading
     it needs none.
     """
-    whole, sights = frozen_whole(classifier)
+    whole, sights = whole_network(classifier)
 
     def classify(images):
         # A server hands on whatever shape a client sends, and some networks would answer.
@@ -81,7 +79,7 @@ def serving_module(classifier):
     return module, functions
 
 
-def frozen_whole(classifier):
+def whole_network(classifier):
     """All that the network computes, in one function, so that the signatures share its weights.
 
     Returns:
@@ -89,32 +87,38 @@ def frozen_whole(classifier):
         `heatmap` where there are such; the names of it).
     """
     specs = {**pixel_spec(classifier, tf.float32), "classes": tf.TensorSpec((None,), tf.int32, "classes")}
-    try:
-        function = concrete_of(see(classifier, with_heatmap=classifier.viewer is not None), specs)
-    except NotDifferentiable:
-        function = concrete_of(see(classifier, with_heatmap=False), specs)  # no reason to serve nothing at all
-    names = sorted(function.structured_outputs)
-    call = function
-    frozen = None
-    if weight_bytes(classifier.model) < LARGEST_GRAPH:
-        with contextlib.suppress(tf.errors.OpError, ValueError):  # a layer that changes its variables, say
-            frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    if frozen is not None:
-        order = [tensor.op.name for tensor in frozen.inputs]
-
-        def call(**inputs):
-            return dict(zip(names, frozen(*(inputs[name] for name in order))))
+    constants = constant_weights(classifier.model)
+    with_heatmap = classifier.feature_map is not None
+    while True:
+        try:
+            function = concrete_of(see(classifier, constants, with_heatmap), specs)
+            break
+        except NotDifferentiable:
+            with_heatmap = False  # no reason to serve nothing at all
+        except WeightsChange:
+            constants = []
 
     def whole(images, classes=None):
         # What a signature does not return of this is not computed.
         classes = tf.zeros(tf.shape(images)[:1], tf.int32) if classes is None else classes
-        return call(images=tf.cast(images, tf.float32), classes=classes)
+        return function(images=tf.cast(images, tf.float32), classes=classes)
 
-    return whole, names
+    return whole, sorted(function.structured_outputs)
 
 
-def see(classifier, with_heatmap):
-    """The function behind `frozen_whole`. The heatmap shows where an image shows a class: Grad-CAM of the last map.
+def constant_weights(model):
+    """[(variable, its values)], the smallest first, as many as may be constants."""
+    chosen, left = [], LARGEST_GRAPH
+    for variable in sorted(model.weights, key=lambda each: math.prod(each.shape)):
+        left -= 4 * math.prod(variable.shape)
+        if left < 0:
+            break
+        chosen.append((variable, keras.ops.convert_to_numpy(variable)))
+    return chosen
+
+
+def see(classifier, constants, with_heatmap):
+    """The function behind `whole_network`. The heatmap shows where an image shows a class: Grad-CAM of the last map.
 
     Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391
     """
@@ -122,36 +126,55 @@ def see(classifier, with_heatmap):
     if classifier.features is not None:
         outputs["features"] = classifier.features.outputs[0]
     if with_heatmap:
-        outputs["map"] = classifier.viewer.outputs[1]
+        outputs["map"] = classifier.feature_map
     with deep_graphs():
         model = keras.Model(classifier.model.inputs[0], list(outputs.values()))
 
     def run(images, classes):
-        given = model(to_pixels(classifier, images), training=False)
+        given = with_constants(constants, lambda: model(to_pixels(classifier, images), training=False))
         given = dict(zip(outputs, given if isinstance(given, (list, tuple)) else [given]))
         result = scores(classifier, given["scores"])
         if "features" in given:
             result["features"] = tf.cast(given["features"], tf.float32)
         if with_heatmap:
-            # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes
-            # share.
-            chosen = tf.gather(result["logits"], classes, axis=1, batch_dims=1)
-            try:
-                (slopes,) = tf.gradients(chosen, given["map"])
-            except LookupError:  # an operation without a gradient
-                slopes = None
-            if slopes is None:
-                raise NotDifferentiable
-            weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
-            heat = tf.cast(tf.nn.relu(tf.reduce_sum(weights * given["map"], -1)), tf.float32)
-            result["heatmap"] = tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True))
+            result["heatmap"] = heatmap(result["logits"], classes, given["map"])
         return result
 
     return run
 
 
+def with_constants(constants, call):
+    """What `call` returns where variables are constants; None of them: as it is."""
+    if not constants:
+        return call()
+    with keras.StatelessScope([(variable, tf.constant(array)) for variable, array in constants]) as scope:
+        before = dict(scope.state_mapping)
+        result = call()
+    if any(before.get(key) is not value for key, value in scope.state_mapping.items()):
+        raise WeightsChange
+    return result
+
+
+def heatmap(logits, classes, feature_map):
+    # A probability near 1 has hardly a gradient; its logarithm differs from the logit by what all classes share.
+    chosen = tf.gather(logits, classes, axis=1, batch_dims=1)
+    try:
+        (slopes,) = tf.gradients(chosen, feature_map)
+    except LookupError:  # an operation without a gradient
+        slopes = None
+    if slopes is None:
+        raise NotDifferentiable
+    weights = tf.reduce_mean(slopes, (1, 2), keepdims=True)
+    heat = tf.cast(tf.nn.relu(tf.reduce_sum(weights * feature_map, -1)), tf.float32)
+    return tf.math.divide_no_nan(heat, tf.reduce_max(heat, (1, 2), keepdims=True))
+
+
 class NotDifferentiable(Exception):
     """A score has no slope on the feature map."""
+
+
+class WeightsChange(Exception):
+    """A layer assigns to its weights at inference."""
 
 
 def pixel_spec(classifier, dtype):
