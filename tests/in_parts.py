@@ -1,16 +1,13 @@
-"""Run the tests in parts, each folder in a process of its own, two at a time.
+"""Run the tests in parts, each folder in a process of its own.
 
-    python tests/in_parts.py [--jobs N] [OPTIONS OF PYTEST]
+    python tests/in_parts.py [OPTIONS OF PYTEST]
 
 TensorFlow keeps what it has compiled until its process ends: all tests in one process take more memory than many
-machines have. Two processes, because building and tracing models keeps one core busy. What a part prints comes when
-it ends. With a path among the options, it is one run of pytest as usual.
+machines have. The parts run one after the other; two at a time were no faster on two cores, which TensorFlow shares
+anyway. With a path among the options, it is one run of pytest as usual.
 """
-import argparse
-import concurrent.futures
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import time
@@ -19,52 +16,35 @@ TESTS = pathlib.Path(__file__).parent
 NONE_SELECTED = 5  # pytest's exit status where -k or -m leaves no test
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-                                     allow_abbrev=False)
-    parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: %(default)s)")
-    args, options = parser.parse_known_args()
-    if any(os.path.exists(option.split("::")[0]) for option in options):
+def main(options):
+    if "-h" in options or "--help" in options:
+        print(__doc__)
+    if any(os.path.exists(option.split("::")[0]) for option in options) or {"-h", "--help"} & set(options):
         return subprocess.call([sys.executable, "-m", "pytest", *options])
-    began = time.monotonic()
-    # The longest first, so that none is left alone at the end: more lines take longer, on the whole.
-    parts = sorted(find_parts(), key=lambda part: -sum(len(file.read_bytes()) for file in part[1]))
-    failed, counts = [], {}
-    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        runs = [pool.submit(run, name, files, options) for name, files in parts]
-        try:
-            for done in concurrent.futures.as_completed(runs):
-                name, status, output = done.result()
-                print(f"==> {name}", output, sep="\n", flush=True)
-                last = output.strip().rpartition("\n")[2].partition(" in ")[0]
-                for count, what in re.findall(r"(\d+) (\w+)", last):
-                    counts[what] = counts.get(what, 0) + int(count)
-                if status not in (0, NONE_SELECTED):
-                    failed.append(f"{name} (exit status {status})")
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)  # those that run have got the same signal
-            return 130
-    total = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-    print(f"==> All parts: {total or 'no tests'} in {time.monotonic() - began:.0f} s"
-          + (f"; failed: {', '.join(sorted(failed))}" if failed else ""))
-    return 1 if failed else 0 if counts.keys() - {"deselected"} else NONE_SELECTED
+    began, ended = time.monotonic(), {}
+    for part, files in find_parts().items():
+        print(f"==> {part}", flush=True)
+        ended[part] = subprocess.call([sys.executable, "-m", "pytest", *options, *files])
+        if ended[part] == 2:  # Ctrl-C
+            return 2
+        if ended[part] == 1 and {"-x", "--exitfirst"} & set(options):
+            return 1
+    failed = [f"{part} (exit status {status})" for part, status in ended.items() if status not in (0, NONE_SELECTED)]
+    print(f"==> {len(ended)} parts in {(time.monotonic() - began) / 60:.0f} minutes: "
+          + (f"failed: {', '.join(failed)}" if failed else "passed"))
+    return 1 if failed else min(ended.values())
 
 
 def find_parts():
-    """(name, test files) of each folder, and of what lies beside the folders."""
+    """{folder: its test files}; what lies beside the folders is a part as well."""
     folders = {}
     for file in sorted(TESTS.rglob("test_*.py")):
-        folders.setdefault(file.parent, []).append(file)
-    return [(os.path.relpath(folder), files) for folder, files in folders.items()]
-
-
-def run(name, files, options):
-    ended = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *map(str, files)], text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    return name, ended.returncode, ended.stdout
+        folders.setdefault(os.path.relpath(file.parent), []).append(str(file))
+    return folders
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -93,7 +93,7 @@ MISTAKES = {
     "model": (["--model", "lenet6"], "error: Unknown model 'lenet6'; did you mean lenet5"),
     "epochs": (["--epochs", "0"], "wanted a positive whole number, got '0'"),
     "output": (["--output", "file"], "error: The output must be a folder; file is a file"),
-    "export": (["--output", "runs/taken"], "taken: the folder holds notes.txt, and only an earlier SavedModel is"),
+    "export": (["--output", "runs/taken"], "taken: the folder holds notes.txt, and only a SavedModel exported earlier"),
 }
 
 
