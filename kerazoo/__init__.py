@@ -12,9 +12,10 @@ from kerazoo.version import __version__  # noqa: F401
 
 ROOMS = ("analyze", "augment", "data", "export", "models", "registry", "train", "visualize", "weights")
 FUNCTIONS = {
+    "compare": "kerazoo.analyze", "conv_output_size": "kerazoo.analyze", "count_parameters": "kerazoo.analyze",
     "decode_predictions": "kerazoo.weights", "feature_extractor": "kerazoo.models.features",
     "list_weights": "kerazoo.weights", "load_model": "kerazoo.saving", "load_weights": "kerazoo.weights",
-    "save_weights": "kerazoo.weights",
+    "receptive_field": "kerazoo.analyze", "save_weights": "kerazoo.weights",
 }
 
 __all__ = [  # noqa: F822  (most of these resolve in __getattr__)

@@ -12,7 +12,7 @@ from kerazoo import registry as registry
 from kerazoo import train as train
 from kerazoo import visualize as visualize
 from kerazoo import weights as weights
-from kerazoo.analyze import Analysis
+from kerazoo.analyze import Analysis, Comparison, ReceptiveField
 from kerazoo.registry import Facts
 
 __version__: str
@@ -135,7 +135,22 @@ class WideResNetBuilder(Protocol):
     ) -> keras.Model:
         """Build the model, as `Builder` does; `block_dropout` is the rate inside the blocks."""
 
-def analyze(model: keras.Model) -> Analysis: ...
+def analyze(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -> Analysis: ...
+def compare(*models: str | keras.Model) -> Comparison: ...
+def conv_output_size(
+    size: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
+) -> Any: ...
+def count_parameters(
+    layer: Any,
+    *,
+    kernel: int | tuple[int, int] | None = None,
+    inputs: int | None = None,
+    outputs: int | None = None,
+    groups: int = 1,
+    bias: bool = True,
+    trainable_only: bool = False,
+) -> int: ...
+def receptive_field(layers: Sequence[Any]) -> ReceptiveField: ...
 def decode_predictions(
     logits: Any, top: int = 5, class_names: Sequence[str] | None = None
 ) -> list[list[tuple[str, float]]]: ...

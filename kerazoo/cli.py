@@ -44,6 +44,17 @@ def make_parser():
     command.set_defaults(run=show)
 
     command = commands.add_parser(
+        "compare", help="put models beside each other",
+        description="Put models beside each other: parameters, multiply-accumulates (MACs), memory, receptive field, "
+                    "published accuracy.",
+    )
+    command.add_argument("names", nargs="+", metavar="NAME", help="names from `kerazoo list`, or .keras files")
+    command.add_argument(
+        "--picture", metavar="FILE", help="also draw published accuracy against MACs and parameters, .png, .svg or .pdf"
+    )
+    command.set_defaults(run=compare)
+
+    command = commands.add_parser(
         "convert", help="convert a weight file between libraries",
         description="Convert a weight file of kerazoo, torchvision, timm, EfficientNet-PyTorch or Keras Applications "
                     "(.safetensors, .pth, .pt, .h5, .weights.h5). Nothing in the file is executed.",
@@ -60,6 +71,17 @@ def make_parser():
     command.set_defaults(run=convert)
 
     commands.add_parser("train", help="run a recipe: kerazoo train RECIPE [OPTIONS]")
+
+    command = commands.add_parser(
+        "report", help="write a training run, or several, as one HTML page",
+        description="Write a training run as one HTML page: what was trained on what, curves, diagnosis, mistakes, and "
+                    "what the network sees. Several runs are put side by side.",
+    )
+    command.add_argument("runs", nargs="+", metavar="RUN", help="folders of training runs, such as runs/lenet5_mnist")
+    command.add_argument(
+        "--output", metavar="FILE", help="the page to write (default: RUN/report.html, or report.html for several)"
+    )
+    command.set_defaults(run=report)
 
     command = commands.add_parser(
         "export", help="export a model to serve",
@@ -162,6 +184,27 @@ def show(args):
         print(textwrap.fill(f"{'weights':12}{describe_weights(args.name, name)}", 110, subsequent_indent=" " * 12))
     print()
     print(kerazoo.analyze(registry.create_model(args.name)))
+
+
+def compare(args):
+    drawn = [name for name in args.names if name in registry.table()]
+    if args.picture:
+        # First, what can be wrong with it: the table may take a minute.
+        figure = kerazoo.visualize.comparison(drawn)
+        if pathlib.Path(args.picture).suffix not in (".png", ".svg", ".pdf"):
+            raise ValueError(f"--picture: got {args.picture!r}, wanted a file that ends in .png, .svg or .pdf.")
+    models = [
+        kerazoo.load_model(name, compile=False) if name.endswith(".keras") else registry.facts(name).name
+        for name in args.names
+    ]
+    print(kerazoo.compare(*models))
+    if args.picture:
+        figure.savefig(args.picture)
+        print(f"Drawn: {args.picture}")
+
+
+def report(args):
+    print(kerazoo.visualize.report(*args.runs, path=args.output))
 
 
 def describe_weights(model, name):

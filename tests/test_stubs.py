@@ -44,7 +44,8 @@ def test_the_stub_gives_each_builder_its_signature(name):
 def test_the_stub_gives_each_function_its_signature(function):
     stub = next(node for node in STUB.body if isinstance(node, ast.FunctionDef) and node.name == function).args
     real = inspect.signature(getattr(kerazoo, function)).parameters
-    arguments = (*stub.posonlyargs, *stub.args, *stub.kwonlyargs, *filter(None, [stub.kwarg]))
+    rest = [filter(None, [one]) for one in (stub.vararg, stub.kwarg)]
+    arguments = (*stub.posonlyargs, *stub.args, *rest[0], *stub.kwonlyargs, *rest[1])
     names = [argument.arg for argument in arguments]
     assert names == list(real)
     written = [ast.literal_eval(default) for default in (*stub.defaults, *filter(None, stub.kw_defaults))]

@@ -3,6 +3,7 @@ import importlib
 
 # Names resolve on first use, so that a schedule does not load what distributes over hosts.
 FILES = {
+    "diagnostics": ("Diagnostics",),
     "distribution": ("distribute", "prepare"),
     "find": ("find_learning_rate",),
     "optimizers": ("optimizer",),

@@ -1,8 +1,13 @@
 """What a training tells: the learning rate, a table, TensorBoard's events, and a line at the terminal."""
 import csv
+import datetime
+import importlib.metadata
 import io
+import json
 import os
 import pathlib
+import platform
+import shlex
 import socket
 import sys
 import time
@@ -83,6 +88,77 @@ class TensorBoardLog(keras.callbacks.Callback):
             for writer in self.files.values():
                 writer.close()
         self.files = {}
+
+
+class RunNote(keras.callbacks.Callback):
+    """Writes what was trained on what, by which command, on which versions, and when: `run.json`, for the report."""
+
+    def __init__(self, run):
+        super().__init__()
+        self.run, self.file = run, run.path / "run.json"
+
+    def on_train_begin(self, logs=None):
+        from kerazoo.version import __version__
+
+        backend = keras.backend.backend()
+        packages = dict.fromkeys(("keras", "tensorflow" if backend == "tensorflow" else backend, "numpy"))
+        data = {name: getattr(self.run.dataset, name, None) for name in (
+            "name", "num_examples", "classes", "image_shape",
+        )}
+        self.note = {
+            "version": 1,
+            "options": self.run.options,
+            "monitor": self.run.monitor,
+            "model": {"name": self.model.name, "parameters": self.model.count_params()},
+            "data": {name: value for name, value in data.items() if value is not None},
+            "optimizer": {
+                name.removeprefix("optimizer.").replace("optimizer", "name"): value
+                for name, value in self.run.compiled.items() if name.startswith("optimizer")
+            },
+            "backend": backend,
+            "versions": {
+                "kerazoo": __version__, **{name: importlib.metadata.version(name) for name in packages},
+                "python": platform.python_version(),
+            },
+            "command": command(),
+            "sessions": [*self.earlier(), {"started": now(), "ended": None}],
+        }
+        self.write()
+
+    def earlier(self):
+        """The sessions of the same run before this one."""
+        if self.run.saved is None:
+            return []
+        try:
+            sessions = json.loads(self.file.read_text(encoding="utf-8"))["sessions"]
+            return sessions if isinstance(sessions, list) else []
+        except (OSError, ValueError, KeyError, TypeError):
+            return []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.on_train_end()  # what a killed run leaves
+
+    def on_train_end(self, logs=None):
+        self.note["sessions"][-1]["ended"] = now()
+        self.write()
+
+    def write(self):
+        with self.run.guard("The note of the run"):
+            part = self.file.with_name(f".part.{self.file.name}")
+            part.write_text(json.dumps(self.note, indent=1, default=str) + "\n", encoding="utf-8")
+            part.replace(self.file)
+
+
+def command():
+    """What was typed, as far as Python knows; None in a notebook."""
+    script, *options = sys.argv
+    if not script or script == "-c" or "ipykernel" in script:
+        return None
+    return " ".join(["python" if script.endswith(".py") else "", script, *map(shlex.quote, options)]).strip()
+
+
+def now():
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 class Progress(keras.callbacks.Callback):

@@ -33,7 +33,8 @@ PATIENCE = 5.0  # seconds between two checkpoints at least
 EARLIER = "earlier"  # where in the folder what older runs left lies
 # What a run and the recipes leave; first what says least of whether there was one.
 LEFT = (
-    "tensorboard", "class_names.txt", "curves.png", "mistakes.png", "test.json", "log.csv", "last.keras", "best.keras",
+    "tensorboard", "class_names.txt", "run.json", "diagnosis.json", "report.html", "curves.png", "mistakes.png",
+    "test.json", "log.csv", "last.keras", "best.keras",
 )
 NOTED = {"options", "compiled", "state", "batches", "names", "callbacks"}
 LOCKS = {}  # of the folders of this process's runs, until it ends
@@ -312,6 +313,7 @@ class Run:
         kept = [*own, *monitored, history, *average, logging.CSVLog(self.log_file, self.guard)]
         tell = [
             logging.TensorBoardLog(self.path / "tensorboard", self.guard),
+            logging.RunNote(self),
             logging.Progress(self),
         ] if self.chief else []
         keeper = Keeper(self, kept, history, average, restore_best=early_stopping is not None)

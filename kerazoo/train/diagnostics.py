@@ -1,0 +1,533 @@
+"""A callback that finds out why a training fails: what, where, on what evidence, and what to try."""
+import contextlib
+import dataclasses
+import json
+import math
+import pathlib
+import sys
+import textwrap
+import time
+import warnings
+
+import keras
+import numpy as np
+
+from kerazoo.train import logs as logging
+from kerazoo.train import state as states
+from kerazoo.train.cached import batches_of
+from kerazoo.train.diagnosis_data import look
+from kerazoo.train.diagnosis_model import about_model
+from kerazoo.train.diagnosis_probe import Probe, has_graph, kernels_now, update_ratios
+from kerazoo.train.distribution import is_chief, several_hosts
+from kerazoo.train.findings import TITLES, Finding, count, findings_of, ordered, sentence
+from kerazoo.train.optimizers import rate_at
+
+SHARE = 0.03  # of the time of training that measurements may take, the first one aside
+SPACING = 0.005  # of the time so far, at least between two: as many from 1 to 2 minutes as from 1 to 2 hours
+KEPT = 200  # measurements, of which every other one is forgotten when there are more
+CHECK_EVERY = 20  # as a Run looks at the loss, so that this one sees it first
+COLD = 0.25  # of the first measurement's time is what the next ones may take
+VERSION = 1  # of diagnosis.json
+
+
+class Diagnostics(keras.callbacks.Callback):
+    """Watches a training, and says in words what is wrong with it, on what evidence, and what to try.
+
+    It finds dying ReLUs, vanishing and exploding gradients, numbers that are none (and where they began), learning
+    rates that are too high or too low, overfitting, underfitting, plateaus, and labels and images that look wrong.
+
+    A fixed sample of at most 64 images goes through the model now and then, before the first step, after it, and later
+    as often as costs 3 % of the time: the deviation of each layer's output, the norm of its gradient, units that are
+    zero on all of the sample, and how far a step has moved its kernel. Nothing of the training changes, no weight, no
+    moving average and no seed. The first measurement takes longer (on JAX it is compiled).
+
+    What is found is printed at once, and again at the end. If the loss is no number any more, the weights of the last
+    measurement come back into the model, which are finite, and training stops.
+
+    Layers inside of a subclassed model are not seen: then it goes by the losses, the accuracies and the data.
+
+    Args:
+        data: what the model is trained on: (images, labels), arrays, or a data set of batches, such as
+            `kerazoo.data.load` returns. Sample and statistics are taken from it at once.
+        every: batches between two measurements, from 1; None: as above.
+        folder: of the run: `diagnosis.json`, and curves and findings for TensorBoard, are written there. None: nowhere.
+        verbose: whether to print.
+
+    Attributes:
+        findings: list of `kerazoo.train.findings.Finding`, the most likely cause first.
+
+    Raises:
+        ValueError: if data or every are not what they must be.
+
+    Example:
+        >>> diagnostics = kerazoo.train.Diagnostics(train)
+        >>> model.fit(train, validation_data=validation, epochs=5, callbacks=[diagnostics])
+        >>> print(diagnostics)
+        >>> with Run("runs/x", model) as run:
+        ...     model.fit(run.data(train), callbacks=run.callbacks(Diagnostics(train, folder=run.path)), verbose=0)
+
+    Reference:
+        Glorot, Bengio: Understanding the difficulty of training deep feedforward neural networks, 2010,
+        https://proceedings.mlr.press/v9/glorot10a.html; Pascanu et al.: On the difficulty of training recurrent neural
+        networks, 2013, https://arxiv.org/abs/1211.5063; Prechelt: Early Stopping - But When?, 1998,
+        https://doi.org/10.1007/3-540-49430-8_3; Karpathy: CS231n notes, https://cs231n.github.io/neural-networks-3/.
+    """
+
+    def __init__(self, data, *, every=None, folder=None, verbose=True):
+        super().__init__()
+        if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
+            raise ValueError(f"every must be a positive number of batches, or None to go by time; got {every!r}.")
+        self.every, self.verbose = every, bool(verbose)
+        self._folder = None if folder is None else pathlib.Path(folder)
+        # Names with an underscore are no part of a checkpoint.
+        self._data = data
+        self._images, self._labels, facts = look(data)
+        self._evidence = {
+            "data": facts, "classes": None, "first_loss": None, "epochs": [], "planned": None, "samples": [],
+            "kernels": {}, "units": {}, "back": {}, "broken": None, "peak_rate": None, "model": {},
+        }
+        self._step, self._found, self._gone, self._silent = 0, {}, {}, {}
+        self._probe, self._snapshot, self._board = None, None, None
+        self._spent, self._cost, self._warm, self._elapsed = 0.0, 0.0, 0.0, 0.0
+
+    # What has been found.
+
+    @property
+    def findings(self):
+        """Those that hold, causes first, then those that once did."""
+        now = [finding for kind, finding in self._found.items() if kind not in self._gone]
+        before = [
+            dataclasses.replace(finding, evidence=f"{finding.evidence} (Not so any more in epoch {self._gone[kind]}.)")
+            for kind, finding in self._found.items() if kind in self._gone
+        ]
+        return ordered(now) + before
+
+    def report(self):
+        """All findings in words.
+
+        Returns:
+            A text of several lines.
+
+        Example:
+            >>> print(diagnostics.report())
+        """
+        epochs, found = len(self._evidence["epochs"]), self.findings
+        seen = f"{count(epochs, 'epoch')}, {count(len(self._evidence['samples']), 'measurement')}"
+        if not found:
+            return f"Diagnosis ({seen}): nothing looks wrong."
+        lines = [f"Diagnosis ({seen}), the most likely cause first:"]
+        for number, finding in enumerate(found, 1):
+            when = "before training" if finding.epoch == 0 else f"in epoch {finding.epoch}"
+            where = f": {finding.where}" if finding.where else ""
+            lines += [
+                f"{number}. {sentence(finding.title)} ({finding.severity}, found {when}){where}",
+                *wrapped(finding.evidence, "   "), "   What to try, the most likely first:",
+                *[line for remedy in finding.remedies for line in wrapped(remedy, "   - ", "     ")],
+            ]
+        return "\n".join(lines)
+
+    __str__ = report
+
+    @property
+    def overhead(self):
+        """{first, later, seconds}: what the first measurement took, all the others, and the training since then."""
+        return {"first": self._warm, "later": self._spent, "seconds": self._elapsed}
+
+    def as_json(self):
+        """What `diagnosis.json` holds."""
+        order = self._evidence["kernels"]
+        return finite({
+            "version": VERSION,
+            "findings": [finding.as_json() for finding in self.findings],
+            "measures": [
+                {
+                    "epoch": sample["epoch"], "step": sample["step"], "loss": sample["loss"],
+                    "layers": {
+                        name: {
+                            "gradient_norm": sample["gradient"].get(name), "update_ratio": sample["ratio"].get(name),
+                            "dead": sample["dead"].get(name), "activation_std": sample["std"].get(name),
+                        }
+                        for name in dict.fromkeys([*sample["std"], *sample["dead"], *order])
+                    },
+                }
+                for sample in self._evidence["samples"]
+            ],
+        })
+
+    # While training.
+
+    def on_train_begin(self, logs=None):
+        self._begun = self._last_time = time.monotonic()
+        self._previous, self._before, self._last, self._judged, self._epoch = None, None, -1, False, 1
+        self._stopped = False
+        self._evidence["planned"] = self.params.get("epochs")
+        self._prepare()
+        if self._probe is not None:
+            self._keep()
+            self._measure(None)
+            self._warm = self._cost
+            self._cost, self._spent, self._begun = COLD * self._cost, 0.0, time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._last, self._previous = epoch + 1, -1, None
+        if self._probe is not None and [id(one) for one in self._probe.trained] != [
+            id(one) for one in self._model.trainable_variables
+        ]:
+            self._prepare()  # layers were frozen or unfrozen
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self._judged:
+            # Only now: a Run that goes on has handed over what was known before.
+            self._judged = True
+            self._judge()
+        if self._probe is not None and self._due():
+            begun = time.monotonic()
+            states.sync(self._model)
+            self._before = kernels_now(self._probe)
+            self._spent += time.monotonic() - begun
+
+    def on_train_batch_end(self, batch, logs=None):
+        steps, self._last = batch - self._last, batch
+        before, self._step = self._step, self._step + steps
+        loss = (logs or {}).get("loss")
+        if loss is not None:
+            if self._evidence["first_loss"] is None and before == 0:
+                self._evidence["first_loss"] = float(loss)
+            # The one before is there already, and costs an accelerator no waiting.
+            ripe = (
+                self._step <= CHECK_EVERY or before // CHECK_EVERY != self._step // CHECK_EVERY or self._before
+                or batch + 1 == self.params.get("steps")
+            )
+            seen = loss if ripe else self._previous
+            self._previous = loss
+            if seen is not None and not math.isfinite(float(seen)):
+                self._break(float(seen), steps)
+                return
+        if self._before is not None:
+            begun = time.monotonic()
+            before, self._before = self._before, None
+            self._measure((before, steps))
+            self._judge()
+            self._cost = time.monotonic() - begun
+            self._spent += self._cost
+
+    def on_epoch_end(self, epoch, logs=None):
+        begun = time.monotonic()
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        loss = logs.get("loss")
+        if loss is not None and not math.isfinite(loss) and not self._evidence["broken"]:
+            self._break(loss, 1)
+        accuracy = next((name for name in logs if not name.startswith("val_") and (
+            name.endswith("accuracy") or name == "acc")), None)
+        rate = self._rate(past=not self._evidence["epochs"])
+        self._evidence["epochs"].append({
+            "epoch": epoch + 1, "loss": loss, "accuracy": logs.get(accuracy), "val_loss": logs.get("val_loss"),
+            "val_accuracy": logs.get(f"val_{accuracy}"), "rate": rate,
+        })
+        self._judge()
+        self._write()
+        self._spent += time.monotonic() - begun
+
+    def on_train_end(self, logs=None):
+        if self._probe is not None and self._evidence["samples"][-1]["step"] < self._step and not (
+                self._evidence["broken"]):
+            begun = time.monotonic()
+            self._measure(None)
+            self._spent += time.monotonic() - begun
+        self._elapsed = time.monotonic() - self._begun
+        self._judge(at_end=True)
+        self._write()
+        if self.verbose and is_chief():
+            say(self.report())
+        if self._board is not None:
+            self._board.on_train_end()
+            self._board = None
+        self._snapshot = self._probe = None
+
+    # What a Run keeps in its checkpoints.
+
+    def get_state(self):
+        return {
+            # One text: names of layers are no names of arrays.
+            "evidence": json.dumps(self._evidence), "step": self._step,
+            "found": json.dumps({kind: dataclasses.asdict(finding) for kind, finding in self._found.items()}),
+            "gone": dict(self._gone),
+            "silent": json.dumps({name: units.astype(int).tolist() for name, units in self._silent.items()}),
+        }
+
+    def set_state(self, saved):
+        model = self._evidence["model"]
+        self._evidence = {**json.loads(saved["evidence"]), "model": model, "planned": self._evidence["planned"]}
+        self._step = saved["step"]
+        self._found = {kind: Finding(**finding) for kind, finding in json.loads(saved["found"]).items()}
+        self._gone = dict(saved["gone"])
+        self._silent = {name: np.array(units, bool) for name, units in json.loads(saved["silent"]).items()}
+
+    # How it is done.
+
+    def _prepare(self):
+        """Make the probe, where the model has a graph."""
+        model = self.model
+        if several_hosts() or not has_graph(model):
+            if self.verbose and not several_hosts():
+                say(f"Diagnostics sees no layers in {model.name}, which is not functional: it goes by losses, "
+                    "accuracies and data.")
+            self._evidence["classes"] = None
+            return
+        self._probe = Probe(model, self._images, self._labels)
+        shape = model.outputs[0].shape
+        self._evidence["classes"] = shape[-1] if len(model.outputs) == 1 and len(shape) == 2 else None
+        self._evidence["kernels"] = {
+            name: int(math.prod(kernel.shape)) for name, kernel in self._probe.kernels.items()
+        }
+        self._evidence["model"] = about_model(model, self._probe)
+
+    def _due(self):
+        if self._step == 0:
+            return True  # how far the first step goes tells much
+        if self.every is not None:
+            return self._step + 1 - self._evidence["samples"][-1]["step"] >= self.every
+        now = time.monotonic()
+        elapsed = now - self._begun
+        return self._spent + self._cost <= SHARE * elapsed and now - self._last_time >= SPACING * elapsed
+
+    def _measure(self, step):
+        """One measurement, after a step of which the kernels (before, batches) are known, or on its own."""
+        begun = time.monotonic()
+        states.sync(self._model)
+        probe, evidence = self._probe, self._evidence
+        seen = probe()
+        ratio = {} if step is None else update_ratios(step[0], kernels_now(probe), step[1])
+        for name, units in seen["dead"].items():
+            evidence["units"][name] = len(units)
+            ever = self._silent.get(name, np.zeros(len(units), bool))
+            evidence["back"][name] = int((ever & ~units).sum())
+            self._silent[name] = ever | units
+        rate = self._rate()
+        sample = {
+            "epoch": self._epoch if self._step else 0, "step": self._step, "loss": seen["loss"], "rate": rate,
+            "std": rounded(seen["std"]), "peak": rounded(seen["peak"]), "gradient": rounded(seen["gradient"]),
+            "dead": rounded({name: float(units.mean()) for name, units in seen["dead"].items()}),
+            "ratio": rounded(ratio), "input": seen["input"],
+        }
+        evidence["samples"].append(sample)
+        if len(evidence["samples"]) > KEPT:
+            # The first one stays, and so do the last.
+            evidence["samples"] = evidence["samples"][:-4:2] + evidence["samples"][-4:]
+        numbers = [*seen["std"].values(), *seen["gradient"].values(), *([] if seen["loss"] is None else [seen["loss"]])]
+        if all(map(math.isfinite, numbers)):
+            self._keep()
+        elif self._step == 0 and not evidence["data"].get("broken"):
+            self._place(None)
+        self._tell(sample)
+        self._last_time = time.monotonic()
+        self._cost = self._last_time - begun
+
+    def _keep(self):
+        """Copy the weights, to come back to, if they are finite."""
+        values = states.values_of(self._model.weights)
+        if all(map(states.finite, values)):
+            self._snapshot = values
+
+    def _rate(self, past=False):
+        """The learning rate of the last batch; past: of some before it as well, for their peak."""
+        optimizer = getattr(self._model, "optimizer", None)
+        if optimizer is None:
+            return None
+        states.sync(self._model)
+        back = {1} | ({self._step // part for part in (1.1, 1.5, 2, 4)} | {
+            max(1, self._step - first) for first in (0, 1, 2, 3, 4, 6, 8, 16, 32, 64, 128, 256, 512)
+        } if past and self._step > 1 else set())
+        rates = {one: rate_at(optimizer, max(1, int(one))) for one in back}
+        self._evidence["peak_rate"] = max([*rates.values(), self._evidence["peak_rate"] or 0.0])
+        return rates[1]
+
+    def _break(self, loss, steps):
+        """The loss is no number: find out where that began, put finite weights back, and stop."""
+        model, evidence = self.model, self._evidence
+        if self._before is not None:
+            before, self._before = self._before, None
+            evidence["samples"].append({
+                "epoch": self._epoch, "step": self._step, "loss": None, "rate": self._rate(), "std": {}, "peak": {},
+                "gradient": {}, "dead": {}, "input": [],
+                "ratio": rounded(update_ratios(before, kernels_now(self._probe), steps)),
+            })
+        broken = [
+            layer.name for layer in (model.layers if self._probe is None else [one for _, one in self._probe.parts])
+            if not all(states.finite(states.value_of(weight)) for weight in getattr(layer, "weights", []))
+        ]
+        back = ""
+        if self._snapshot is not None:
+            states.assign(model.weights, self._snapshot)
+            last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
+            back = f" The model has the weights of {'the start' if not last else f'batch {last}'} again."
+        self._place(f"The loss became {loss} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken)
+        model.stop_training = self._stopped = True
+        self._judge()
+        self._write()
+
+    def _place(self, said, broken=()):
+        """Note where something first was no number: in the data, forward, or backward."""
+        evidence = self._evidence
+        direction, where, what = None, None, ""
+        if said is not None and (bad := self._broken_data()):
+            direction, where, what = "data", "training images", bad
+        elif self._probe is not None:
+            direction, where, what = self._broken_layer(list(broken))
+        if direction is None:
+            direction, where = "forward", "the loss"
+        text = " ".join(part for part in (said, what) if part)
+        evidence["broken"] = {
+            "epoch": self._epoch if self._step else 0, "step": self._step, "where": where, "direction": direction,
+            "what": text,
+        }
+
+    def _broken_data(self):
+        """A sentence on values in the data that are no numbers; "" if none are found."""
+        begun = time.monotonic()
+        whole = isinstance(self._data, (tuple, list))
+        for number, batch in enumerate([self._data] if whole else batches_of(self._data)):
+            for name, part in zip(("images", "labels", "weights"), batch):
+                for leaf in keras.tree.flatten(part):
+                    leaf = np.asarray(leaf)
+                    if leaf.dtype.kind == "f" and (bad := int((~np.isfinite(leaf)).sum())):
+                        where = "" if whole else f" in batch {number} of the training data"
+                        return f"{bad:,} values of the {name}{where} are NaN or infinite."
+            if time.monotonic() - begun > 10:
+                break  # a large set, in which nothing was found so far
+        return ""
+
+    def _broken_layer(self, broken):
+        """(direction, layer, sentence) by the weights that the model has now, which are finite."""
+        seen = self._probe(everything=True)
+        for name, peak in seen["peak"].items():
+            if not math.isfinite(peak):
+                return "forward", name, f"Forward, the output of {name} is the first that is no finite number."
+        if seen["loss"] is not None and not math.isfinite(seen["loss"]):
+            return "forward", "the loss", "All outputs are finite numbers, and the loss of them is not."
+        bad = [name for name, norm in seen["gradient"].items() if not math.isfinite(norm)]
+        if bad:
+            # Backward, what comes last in the graph comes first; what breaks may be an operation behind that kernel.
+            names = [name for name, _ in self._probe.parts]
+            kernels = list(self._probe.kernels)
+            place = kernels.index(bad[-1])
+            after = kernels[place + 1] if place + 1 < len(kernels) else None
+            between = names[names.index(bad[-1]) + 1 : names.index(after) if after else None]
+            suspects = [name for name in between if "norm" not in name] or between
+            where = suspects[-1] if suspects else bad[-1]
+            return "backward", where, (
+                f"Backward, the gradient of {bad[-1]} is the first that is no finite number, while "
+                + (f"that of {after}, behind it, is: it breaks between them, in {' or '.join(between[:4])}."
+                   if between and after else "what is behind it is sound.")
+            )
+        if broken and self._probe.kernels and list(self._probe.kernels)[-1] not in broken:
+            return "backward", broken[-1], f"Weights that became no numbers are those of {broken[0]} to {broken[-1]}."
+        largest = max(seen["peak"], key=seen["peak"].get, default=None)
+        if largest is None:
+            return None, None, ""
+        return "forward", largest, (
+            f"Before, all was finite; the largest outputs then were those of {largest}, up to {seen['peak'][largest]:.3g}."
+        )
+
+    def _judge(self, at_end=False):
+        """Look at the evidence, and say what is new."""
+        found = {finding.kind: finding for finding in findings_of(self._evidence, at_end)}
+        epoch = len(self._evidence["epochs"])
+        new = [kind for kind in found if kind not in self._found]
+        for kind, finding in found.items():
+            first = self._found.get(kind, finding)
+            self._found[kind] = dataclasses.replace(finding, epoch=first.epoch)
+            self._gone.pop(kind, None)
+        for kind in self._found:
+            if kind not in found:
+                self._gone.setdefault(kind, max(epoch, 1))
+        for kind in new:
+            if self.verbose and is_chief():
+                say("\n".join(wrapped(f"DIAGNOSIS: {self._found[kind]}", "", "  ")))
+            self._tell_text(self._found[kind])
+        if new:
+            self._write()
+
+    # Files.
+
+    @contextlib.contextmanager
+    def _guard(self, what):
+        """A disk that is full stops nothing."""
+        try:
+            yield
+        except OSError as error:
+            warnings.warn(
+                f"{what} could not be written to {self._folder} ({error.strerror or error}). Training goes on; make "
+                "room, and it will be written with the next one.", stacklevel=2,
+            )
+
+    def _write(self):
+        if self._folder is None or not is_chief():
+            return
+        with self._guard("The diagnosis"):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            part = self._folder / ".part.diagnosis.json"
+            part.write_text(json.dumps(self.as_json(), allow_nan=False), encoding="utf-8")
+            part.replace(self._folder / "diagnosis.json")
+
+    def _add(self, values):
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        if self._board is None:
+            self._board = logging.TensorBoardLog(self._folder / "tensorboard", self._guard)
+        with self._guard("TensorBoard's log"):
+            self._board.add("diagnosis", self._step, summary=Summary(value=values))
+
+    def _tell(self, sample):
+        """Curves for TensorBoard."""
+        if self._folder is None or not is_chief():
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        curves = {"gradient_norm": "gradient", "update_ratio": "ratio", "dead": "dead", "activation_std": "std"}
+        self._add([
+            Summary.Value(tag=f"diagnosis_{tag}/{name}", simple_value=value)
+            for tag, key in curves.items() for name, value in sample[key].items()
+        ])
+
+    def _tell_text(self, finding):
+        """A finding as TensorBoard shows texts."""
+        if self._folder is None or not is_chief():
+            return
+        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+        from tensorboard.compat.proto.tensor_pb2 import TensorProto
+        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+
+        plugin = SummaryMetadata.PluginData(plugin_name="text")
+        text = TensorProto(dtype="DT_STRING", string_val=[str(finding).encode("utf-8")], tensor_shape=TensorShapeProto(
+            dim=[TensorShapeProto.Dim(size=1)]))
+        self._add([Summary.Value(tag=f"diagnosis/{TITLES[finding.kind]}", tensor=text,
+                                 metadata=SummaryMetadata(plugin_data=plugin))])
+
+
+def say(text):
+    """Print, below the line that shows the progress at a terminal."""
+    print(f"\r\x1b[K{text}" if sys.stdout.isatty() else text, flush=True)
+
+
+def wrapped(text, first, rest=None):
+    return textwrap.wrap(
+        text, 110, initial_indent=first, subsequent_indent=first if rest is None else rest, break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def rounded(figures):
+    """To four digits, which is what they are good for."""
+    return {name: float(f"{value:.4g}") for name, value in figures.items()}
+
+
+def finite(value):
+    """The same, with null in the place of what JSON has no number for."""
+    if isinstance(value, dict):
+        return {str(key): finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

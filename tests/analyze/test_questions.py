@@ -1,0 +1,94 @@
+"""The calculations of a first course."""
+import keras
+import pytest
+
+import kerazoo
+from kerazoo.analyze import conv_output_size, count_parameters, receptive_field
+
+
+@pytest.mark.parametrize(("arguments", "size"), [
+    ({"size": 32, "kernel": 5}, 28), ({"size": 32, "kernel": 3, "padding": 1}, 32),
+    ({"size": (64, 64), "kernel": 3, "stride": 2, "padding": 1}, (32, 32)),
+    ({"size": 64, "kernel": 5, "padding": 2}, 64), ({"size": 64, "kernel": 2, "stride": 2}, 32),
+    ({"size": 7, "kernel": 3, "stride": 2, "padding": "same"}, 4),
+    ({"size": 224, "kernel": 7, "stride": 2, "padding": 3}, 112),
+    ({"size": 32, "kernel": 3, "dilation": 2}, 28),
+    ({"size": (28, 30), "kernel": (1, 7), "padding": "valid"}, (28, 24)),
+    ({"size": 5, "kernel": 5}, 1),
+])
+def test_output_sizes(arguments, size):
+    assert conv_output_size(**arguments) == size
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 1, 1), (3, 2, 1), (4, 3, 1), (3, 1, 2), (2, 2, 1)])
+def test_output_sizes_are_those_of_keras(kernel, stride, dilation, padding):
+    for side in range(5, 12):
+        layer = keras.layers.Conv2D(1, kernel, stride, padding, dilation_rate=dilation)
+        wanted = layer.compute_output_shape((None, side, side, 1))[1]
+        assert conv_output_size(side, kernel, stride, padding, dilation) == wanted
+
+
+def test_fields_of_a_chain():
+    assert [receptive_field([(3, 1)] * depth).size for depth in (1, 2, 3)] == [3, 5, 7]
+    assert receptive_field([(3, 1), (3, 1), (3, 1), (2, 2)]) == (8, 2, 4.0)
+    # A layer's stride widens the layers behind it, not itself.
+    assert receptive_field([(3, 1), (3, 1), (3, 2)])[:2] == (7, 2)
+    assert receptive_field([(3, 1), (3, 1), (3, 2), (3, 1)])[:2] == (11, 2)
+    assert receptive_field([]) == (1, 1, 0.5)
+    assert receptive_field([3, {"kernel": 3, "dilation": 2, "padding": "same"}, (3, 1, 1)]).size == 9
+    assert receptive_field([(7, 2, 3), (3, 2, 1)]) == (11, 4, 0.5)
+
+
+def test_parameters():
+    assert count_parameters("conv", kernel=3, inputs=3, outputs=64) == 1_792
+    assert count_parameters("conv", kernel=5, inputs=3, outputs=32) == 2_432
+    assert count_parameters("conv", kernel=3, inputs=32, outputs=64) == 18_496
+    assert count_parameters("dense", inputs=3_072, outputs=64) == 196_672
+    assert count_parameters(kerazoo.lenet5()) == 61_706
+
+
+LAYERS = {
+    "grouped": (keras.layers.Conv2D, {"filters": 8, "kernel_size": (3, 5), "groups": 2, "use_bias": False},
+                ("conv", {"kernel": (3, 5), "inputs": 4, "outputs": 8, "groups": 2, "bias": False})),
+    "depthwise": (keras.layers.DepthwiseConv2D, {"kernel_size": 3}, ("depthwise_conv", {"kernel": 3, "inputs": 4})),
+    "separable": (keras.layers.SeparableConv2D, {"filters": 8, "kernel_size": 3},
+                  ("separable_conv", {"kernel": 3, "inputs": 4, "outputs": 8})),
+    "transposed": (keras.layers.Conv2DTranspose, {"filters": 8, "kernel_size": 3},
+                   ("conv_transpose", {"kernel": 3, "inputs": 4, "outputs": 8})),
+    "batch": (keras.layers.BatchNormalization, {}, ("batch_norm", {"inputs": 4})),
+    "layer": (keras.layers.LayerNormalization, {}, ("layer_norm", {"inputs": 4})),
+    "group": (keras.layers.GroupNormalization, {"groups": 2}, ("group_norm", {"inputs": 4})),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_parameters_are_those_of_keras(name):
+    kind, options, (question, numbers) = LAYERS[name]
+    layer = kind(**options)
+    layer.build((None, 8, 8, 4))
+    assert count_parameters(question, **numbers) == count_parameters(layer) == layer.count_params()
+    trained = sum(int(keras.ops.size(weight)) for weight in layer.trainable_weights)
+    assert count_parameters(question, **numbers, trainable_only=True) == trained
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: conv_output_size(4, 5), "kernel of 5 pixels does not fit 4 pixels .* padding of at least 1"),
+    (lambda: conv_output_size(8, 3, dilation=4), "with dilation 4, 9 pixels wide, does not fit 8"),
+    (lambda: conv_output_size(32, 2.5), "kernel must be an integer from 1 on; got 2.5"),
+    (lambda: conv_output_size(32, 3, 0), "stride must be an integer from 1 on; got 0"),
+    (lambda: conv_output_size(32, 3, padding="full"), "from 0 on, \"same\" or \"valid\"; got 'full'"),
+    (lambda: conv_output_size((32, 32, 3), 3), r"\(height, width\), without channels; got \(32, 32, 3\)"),
+    (lambda: receptive_field(3), "takes a list of layers such as"),
+    (lambda: receptive_field([(3, 1), "conv"]), "Layer 2 must be .* got 'conv'"),
+    (lambda: receptive_field([(3, 0)]), "the stride of layer 1 must be an integer from 1 on; got 0"),
+    (lambda: receptive_field([{"kernel": 3, "step": 2}]), "Layer 1 must be"),
+    (lambda: count_parameters("pool", inputs=3), "takes a Keras layer or model, or one of 'conv', .* got 'pool'"),
+    (lambda: count_parameters("conv", inputs=3, outputs=4), "'conv' takes kernel and inputs and outputs; kernel is m"),
+    (lambda: count_parameters("dense", kernel=3, inputs=3, outputs=4), "kernel is 3, and has no meaning here"),
+    (lambda: count_parameters("conv", kernel=3, inputs=3, outputs=4, groups=2), "must divide inputs and outputs"),
+    (lambda: count_parameters(keras.layers.Dense(3, name="late")), "late is not built"),
+])
+def test_what_makes_no_sense_is_refused_in_words(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,241 @@
+"""From evidence to findings: each rule on evidence made for it, and the order of causes."""
+import copy
+import math
+
+import pytest
+
+from kerazoo.train.findings import TITLES, Finding, findings_of, ordered
+
+NAMES = [f"conv{i}" for i in range(1, 10)]
+
+
+def sample(step, **changes):
+    return {
+        "epoch": 0 if step == 0 else 1, "step": step, "loss": 2.3, "rate": 1e-3,
+        "std": dict.fromkeys(NAMES, 1.0), "peak": dict.fromkeys(NAMES, 4.0), "gradient": dict.fromkeys(NAMES, 0.1),
+        "ratio": {} if step == 0 else dict.fromkeys(NAMES, 2e-3), "dead": {"act1": 0.0, "act2": 0.05},
+        "input": [0.1, 0.9, -1.0, 3.0], **changes,
+    }
+
+
+def epoch(number, loss, val_loss=None, accuracy=None, val_accuracy=None, rate=1e-3):
+    return {"epoch": number, "loss": loss, "val_loss": val_loss, "accuracy": accuracy, "val_accuracy": val_accuracy,
+            "rate": rate}
+
+
+@pytest.fixture
+def evidence():
+    """A training in which all is well."""
+    losses = [1.5, 1.0, 0.8, 0.65, 0.55, 0.5]
+    return {
+        "data": {"labels": 1000, "counts": {str(i): 100 for i in range(10)}, "lowest": 0, "highest": 9,
+                 "values": 10**6, "broken": 0, "images": 1000, "alike": False},
+        "classes": 10, "first_loss": 2.4, "planned": 6,
+        "epochs": [epoch(i, loss, loss + 0.1, 1 - loss / 2.5, 0.98 - loss / 2.5) for i, loss in enumerate(losses, 1)],
+        "samples": [sample(0), sample(1), sample(50), sample(100)], "kernels": dict.fromkeys(NAMES, 900),
+        "units": {"act1": 32, "act2": 64}, "back": {}, "broken": None, "peak_rate": 1e-3,
+        "model": {"norms": False, "activations": [], "dropout": 0.0, "augmented": False, "clipped": False,
+                  "decay": 0.0, "optimizer": "adamw"},
+    }
+
+
+def kinds(evidence, **options):
+    return [finding.kind for finding in findings_of(evidence, **options)]
+
+
+def test_a_training_in_which_all_is_well_has_no_findings(evidence):
+    for seen in range(len(evidence["epochs"]) + 1):
+        part = {**evidence, "epochs": evidence["epochs"][:seen]}
+        assert kinds(part) == kinds(part, at_end=True) == []
+
+
+def test_dead_units_are_told_when_they_stay(evidence):
+    evidence["samples"][-1]["dead"]["act2"] = 0.6
+    assert kinds(evidence) == []
+    evidence["samples"][-2]["dead"]["act2"] = 0.6
+    evidence["back"] = {"act2": 3}
+    (finding,) = findings_of(evidence)
+    assert (finding.kind, finding.where, finding.severity) == ("dead", "act2", "warning")
+    assert "38 of 64 units" in finding.evidence and "3 that were silent have come back" in finding.evidence
+    assert any("leaky_relu" in remedy for remedy in finding.remedies)
+
+
+def test_a_layer_that_is_silent_before_the_first_step_is_told_at_once(evidence):
+    evidence.update(epochs=[], samples=[sample(0, dead={"act1": 1.0, "act2": 0.0})])
+    (finding,) = findings_of(evidence)
+    assert (finding.kind, finding.severity, finding.epoch) == ("dead", "severe", 0)
+
+
+def falling(decades, names=NAMES):
+    return {name: 10 ** (-decades * (len(names) - 1 - i) / (len(names) - 1)) for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(("decades", "found"), [(3, []), (8, ["vanishing"])])
+def test_gradients_that_shrink_on_their_way_back(evidence, decades, found):
+    evidence["samples"] = [sample(step, gradient=falling(decades)) for step in (0, 1, 50)]
+    assert kinds(evidence) == found
+
+
+def test_gradients_that_vanish_once_are_no_finding(evidence):
+    evidence["samples"][0]["gradient"] = falling(8)
+    assert kinds(evidence) == []
+
+
+def test_zero_gradients_behind_dead_units_are_no_finding_of_their_own(evidence):
+    gradient = {**dict.fromkeys(NAMES, 0.0), "conv9": 0.1}
+    evidence["samples"] = [sample(step, gradient=gradient, dead={"act1": 1.0}) for step in (0, 1, 50)]
+    assert kinds(evidence) == ["dead"]
+
+
+def test_signals_that_grow_from_layer_to_layer(evidence):
+    std = {name: 4.0**i for i, name in enumerate(NAMES)}
+    evidence.update(epochs=[], samples=[sample(0, std=std)])
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "exploding" and finding.where == "layers conv1 to conv9"
+    assert "by a factor of 4 a layer" in finding.evidence
+    # Large inputs are another matter.
+    evidence["samples"] = [sample(0, std=dict.fromkeys(NAMES, 5000.0), input=[0.0, 5000.0, -20000.0, 20000.0])]
+    assert kinds(evidence) == []
+
+
+def test_gradients_that_grow_on_their_way_back(evidence):
+    rising = dict(zip(NAMES, reversed(falling(8).values())))
+    evidence["samples"] = [sample(step, gradient=rising) for step in (0, 1)]
+    assert kinds(evidence)[0] == "exploding"
+
+
+def broken(step, direction="forward", where="conv9"):
+    return {"epoch": 1, "step": step, "where": where, "direction": direction, "what": "The loss became nan."}
+
+
+def test_a_rate_that_is_too_high_comes_before_what_it_caused(evidence):
+    high = dict.fromkeys(NAMES, 3.0)
+    evidence.update(epochs=[], broken=broken(7), peak_rate=10.0)
+    evidence["samples"] = [sample(0), sample(1, ratio=high, dead={"act1": 1.0}),
+                           sample(2, ratio=high, dead={"act1": 1.0})]
+    assert kinds(evidence) == ["rate_high", "nan", "dead"]
+    assert "300 %" in findings_of(evidence)[0].evidence
+
+
+def test_numbers_that_are_none_at_usual_rates_are_told_as_such(evidence):
+    evidence.update(epochs=[], broken=broken(7, "backward", "root"))
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "nan" and finding.where == "root" and "square roots" in finding.remedies[0]
+
+
+def test_what_was_there_before_the_first_step_is_no_consequence(evidence):
+    std = {name: 4.0**i for i, name in enumerate(NAMES)}
+    evidence.update(epochs=[], broken=broken(2), peak_rate=10.0)
+    evidence["samples"] = [sample(0, std=std), sample(1, std=std, ratio=dict.fromkeys(NAMES, math.inf))]
+    assert kinds(evidence)[0] == "exploding" and "rate_high" not in kinds(evidence)
+
+
+def test_a_loss_that_stays_where_it_was_under_large_steps_is_a_high_rate(evidence):
+    evidence["epochs"] = [epoch(i, 2.31, 2.31, 0.1, 0.1) for i in (1, 2)]
+    for one in evidence["samples"][1:]:
+        one["ratio"] = dict.fromkeys(NAMES, 0.5)
+    assert kinds(evidence) == ["rate_high"]
+
+
+def test_a_loss_that_hardly_moves_under_small_steps_is_a_low_rate(evidence):
+    evidence["epochs"] = [epoch(i, 2.4 - 0.001 * i, 2.4, 0.1, 0.1) for i in (1, 2)]
+    for one in evidence["samples"][1:]:
+        one["ratio"] = dict.fromkeys(NAMES, 1e-6)
+    assert kinds(evidence) == ["rate_low"]
+    # In a warm-up, the rate is still rising.
+    evidence["epochs"][0]["rate"], evidence["epochs"][1]["rate"] = 1e-6, 2e-6
+    assert kinds(evidence) == []
+
+
+def test_a_schedule_that_ends_too_soon(evidence):
+    evidence.update(planned=20)
+    for one in evidence["epochs"]:
+        one.update(rate=1e-3 if one["epoch"] == 1 else 0.0, loss=1.9, val_loss=1.9)
+    found = findings_of(evidence)
+    assert found[0].kind == "rate_low" and "steps=len(train)" in found[0].remedies[0]
+
+
+def test_overfitting_by_rising_validation_loss(evidence):
+    values = [(1.0, 1.0, 0.6, 0.6), (0.5, 0.8, 0.85, 0.75), (0.3, 0.9, 0.92, 0.75), (0.2, 1.0, 0.95, 0.75),
+              (0.1, 1.1, 0.98, 0.74)]
+    evidence["epochs"] = [epoch(i, loss, val, a, b) for i, (loss, val, a, b) in enumerate(values, 1)]
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "overfitting" and "lowest in epoch 2" in finding.evidence
+    assert "+0.1 an epoch" in finding.evidence and "24.0 points" in finding.evidence
+
+
+def test_a_validation_loss_that_rises_once_or_alone_is_no_overfitting(evidence):
+    evidence["epochs"][-2]["val_loss"] = 3.0
+    assert kinds(evidence) == []
+    # Almost all right on both, as on MNIST: confidence rises, errors do not.
+    values = [(0.1, 0.05, 0.97, 0.985), (0.05, 0.04, 0.985, 0.987), *[(0.01, 0.06, 0.998, 0.988)] * 4]
+    evidence["epochs"] = [epoch(i, loss, val, a, b) for i, (loss, val, a, b) in enumerate(values, 1)]
+    assert kinds(evidence) == []
+
+
+def test_underfitting_and_plateau_are_told_apart_by_what_was_learned(evidence):
+    def flat(accuracy, loss):
+        return [epoch(1, 2.3, 2.3, 0.1, 0.1)] + [epoch(i, loss, loss, accuracy, accuracy) for i in range(2, 9)]
+
+    evidence["epochs"] = flat(0.35, 1.8)
+    assert kinds(evidence) == ["underfitting"]
+    evidence["epochs"] = flat(0.8, 0.6)
+    assert kinds(evidence) == ["plateau"]
+    # At the end of a schedule, nothing is to move.
+    for one in evidence["epochs"][3:]:
+        one["rate"] = 1e-6
+    assert "plateau" not in kinds({**evidence, "planned": 8})
+
+
+def test_a_plateau_at_guessing_asks_for_the_labels(evidence):
+    evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 9)]
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "plateau" and "label belongs to its image" in finding.remedies[0]
+
+
+@pytest.mark.parametrize(("changes", "kind"), [
+    ({"counts": {"3": 1000}, "lowest": 3, "highest": 3}, "labels"),
+    ({"counts": {"1": 500, "10": 500}, "lowest": 1, "highest": 10}, "labels"),
+    ({"counts": {"0": 970, "1": 30}, "lowest": 0, "highest": 1}, "imbalance"),
+    ({"broken": 3}, "inputs"),
+    ({"alike": True}, "inputs"),
+])
+def test_data_that_look_wrong(evidence, changes, kind):
+    evidence["data"].update(changes)
+    evidence.update(epochs=[], samples=[sample(0)])
+    assert kinds(evidence)[0] == kind
+
+
+@pytest.mark.parametrize(("seen", "found"), [
+    ([0.002, 0.0012, 0.0, 0.004], ["inputs"]),  # divided by 255 twice
+    ([-1.99, 0.02, -2.1, -1.9], ["inputs"]),  # the same, and the mean taken off
+    ([33.0, 78.0, 0.0, 255.0], ["inputs"]),  # as they come
+    ([-3.0, 60.0, -123.0, 151.0], []),  # the mean taken off, as Caffe's models want it
+    ([0.13, 0.31, 0.0, 1.0], []),
+])
+def test_what_the_first_layer_takes(evidence, seen, found):
+    evidence.update(epochs=[], samples=[sample(0, input=seen)])
+    assert kinds(evidence) == found
+
+
+def test_a_sorted_or_missing_class_among_few_labels_is_no_imbalance(evidence):
+    evidence["data"].update(labels=100, counts={str(i): 5 for i in range(20)}, highest=19)
+    evidence["classes"] = 100
+    assert kinds(evidence) == []
+
+
+def test_findings_say_what_where_when_and_what_to_try():
+    finding = Finding("dead", "act1", "All are zero.", ["one thing", "another"], "severe", 3)
+    assert str(finding) == (
+        "Dying ReLUs (severe, found in epoch 3, act1): All are zero. Try: one thing; another."
+    )
+    assert finding.as_json() == {
+        "kind": "dead", "title": TITLES["dead"], "where": "act1", "evidence": "All are zero.",
+        "remedies": ["one thing", "another"], "severity": "severe", "epoch": 3,
+    }
+
+
+def test_severe_findings_come_first():
+    found = [Finding(kind, "", "", [], severity) for kind, severity in (
+        ("overfitting", "warning"), ("imbalance", "warning"), ("labels", "severe"))]
+    assert [finding.kind for finding in ordered(copy.copy(found))] == ["labels", "imbalance", "overfitting"]
