@@ -361,7 +361,9 @@ class Diagnostics(keras.callbacks.Callback):
             states.assign(model.weights, self._snapshot)
             last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
             back = f" The model has the weights of {'the start' if not last else f'batch {last}'} again."
-        self._place(f"The loss became {loss} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken)
+        self._place(
+            f"The loss became {loss} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken
+        )
         model.stop_training = self._stopped = True
         self._judge()
         self._write()
@@ -426,7 +428,8 @@ class Diagnostics(keras.callbacks.Callback):
         if largest is None:
             return None, None, ""
         return "forward", largest, (
-            f"Before, all was finite; the largest outputs then were those of {largest}, up to {seen['peak'][largest]:.3g}."
+            f"Before, all was finite; the largest outputs then were those of {largest}, up to "
+            f"{seen['peak'][largest]:.3g}."
         )
 
     def _judge(self, at_end=False):

@@ -41,8 +41,8 @@ STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's st
 FLAT_EPOCHS, FLAT = 5, 0.01  # a plateau: epochs without an improvement by one percent
 # Classes with ten and a hundred times as many images (Johnson, Khoshgoftaar 2019, call 100:1 high imbalance).
 IMBALANCE, HIGH_IMBALANCE = 10.0, 100.0
-# Of what the first layer with weights takes: means near zero and deviations near one are wanted (LeCun et al., Efficient
-# BackProp, 1998, section 4.3); pixels divided by 255 once too often have deviations of 0.001 to 0.005.
+# Of what the first layer with weights takes: means near zero and deviations near one are wanted (LeCun et al.,
+# Efficient BackProp, 1998, section 4.3); pixels divided by 255 once too often have deviations of 0.001 to 0.02.
 SMALL_INPUT, LARGE_INPUT = 0.05, 20.0
 
 TITLES = {
@@ -177,7 +177,9 @@ def inputs(evidence, at_end):
     if not samples or not samples[0].get("input"):
         return None
     mean, std, low, high = samples[0]["input"]
-    seen = f"The first layer with weights takes values from {low:.3g} to {high:.3g}, mean {mean:.3g}, deviation {std:.2g};"
+    seen = (
+        f"The first layer with weights takes values from {low:.3g} to {high:.3g}, mean {mean:.3g}, deviation {std:.2g};"
+    )
     if not math.isfinite(std):
         return None
     if std < SMALL_INPUT:
@@ -235,8 +237,8 @@ def imbalance(evidence, at_end):
     share = 100 * largest / data["labels"]
     return Finding(
         "imbalance", "training labels",
-        f"Class {name} has {largest:,} of {data['labels']:,} images that were looked at ({share:.0f} %), and the rarest "
-        f"of {classes} classes has {smallest:,}. A model that always says {name} is right in {share:.0f} %.",
+        f"Class {name} has {largest:,} of {data['labels']:,} images that were looked at ({share:.0f} %), and the "
+        f"rarest of {classes} classes has {smallest:,}. A model that always says {name} is right in {share:.0f} %.",
         ["weigh the classes: fit(class_weight={label: all images / (classes x images of the class)})",
          "look at each class's own accuracy instead of the mean, such as in a confusion matrix",
          "draw the rare classes more often, with augmentation= that varies them"],
@@ -295,8 +297,8 @@ def growth(evidence, sample):
         if top and math.isfinite(start) and (not math.isfinite(stds[top]) or stds[top] > GROWTH * start):
             factor = (stds[top] / start) ** (1 / top) if math.isfinite(stds[top]) else math.inf
             return f"layers {first} to {order[top]}", (
-                f"The deviation of outputs grows from {stds[0]:.2g} in {first} to {stds[top]:.2g} in {order[top]}, by a "
-                f"factor of {factor:.2g} a layer; it should stay near one."
+                f"The deviation of outputs grows from {stds[0]:.2g} in {first} to {stds[top]:.2g} in {order[top]}, by "
+                f"a factor of {factor:.2g} a layer; it should stay near one."
             )
     early, late, low, high = ends(evidence, sample)
     if early is not None and early - late > DECADES:
@@ -350,7 +352,7 @@ def dead(evidence, at_end):
         [*(["a smaller learning rate, and a warm-up: kerazoo.train.WarmupCosine(peak, epochs, warmup=...)"]
            if not early else ["initialize biases with zeros, and kernels with \"he_normal\""]),
          "activation=\"leaky_relu\" or keras.layers.PReLU, which pass on a part of what is negative",
-         *([] if evidence["model"].get("norms") else ["norm=\"batch\", which keeps half of each unit's values above 0"]),
+         *([] if evidence["model"].get("norms") else ["norm=\"batch\", which keeps half of a unit's values above 0"]),
          "kerazoo.train.optimizer(..., clip_norm=1.0)"],
         "severe" if seen[worst] >= ALL_DEAD else "warning", early=worst in early,
     )
@@ -426,7 +428,9 @@ def rate_high(evidence, at_end):
     if grown is None:
         return None
     rate = evidence["peak_rate"]
-    moved = f", and one step changed the weights of a layer by {percent(ratio)} (median; 0.1 % is usual)" if seen else ""
+    moved = ""
+    if seen:
+        moved = f", and one step changed the weights of a layer by {percent(ratio)} (median; 0.1 % is usual)"
     return Finding(
         "rate_high", "" if rate is None else f"learning rate {rate:.3g}", f"With a learning rate of up to "
         f"{rate if rate is None else f'{rate:.3g}'}, {grown}{moved}.",
@@ -456,8 +460,8 @@ def rate_low(evidence, at_end):
             "rate_low", f"learning rate {rates[-1]:.2g}",
             f"The rate has fallen from {peak:.3g} to {rates[-1]:.2g} by the end of epoch {epochs[-1]['epoch']} of "
             f"{planned}: nothing more is learned. The loss is {losses[-1]:.3g}, and was {first:.3g} at first.",
-            ["count the schedule in batches: kerazoo.train.WarmupCosine(peak, epochs, steps=len(train)), where steps is "
-             "the number of batches in an epoch", "give the schedule as many epochs as fit"], "severe",
+            ["count the schedule in batches: kerazoo.train.WarmupCosine(peak, epochs, steps=len(train)), where "
+             "steps is the number of batches in an epoch", "give the schedule as many epochs as fit"], "severe",
         )
     seen = ratios(evidence)
     rising = len(rates) > 1 and None not in rates[-2:] and rates[-1] > 1.01 * rates[-2]

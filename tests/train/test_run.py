@@ -92,7 +92,7 @@ def test_a_run_leaves_its_best_model_and_its_logs(tmp_path):
     assert best.evaluate(IMAGES, LABELS, verbose=0)[1] == pytest.approx(max(log["val_accuracy"])) == run.best["value"]
     assert log["val_accuracy"][run.best["epoch"] - 1] == run.best["value"]
     left = {file.name for file in tmp_path.iterdir()} - {".lock"}
-    assert left == {"best.keras", "last.keras", "log.csv", "tensorboard"}
+    assert left == {"best.keras", "last.keras", "log.csv", "run.json", "tensorboard"}
 
 
 def test_tensorboard_finds_the_figures(tmp_path):
@@ -509,7 +509,7 @@ def test_what_else_lies_in_the_folder_stays_and_a_cut_move_is_gone_on_with(tmp_p
         Run(tmp_path, build())
     monkeypatch.undo()
     Run(tmp_path, build())
-    assert {"best.keras", "last.keras", "log.csv", "tensorboard"} == {
+    assert {"best.keras", "last.keras", "log.csv", "run.json", "tensorboard"} == {
         path.name for path in (tmp_path / "earlier" / "1").iterdir()
     }
     assert [path.name for path in (tmp_path / "earlier").iterdir()] == ["1"]
