@@ -40,8 +40,8 @@ def serving_module(classifier):
     """A `tf.Module` and its signatures, by name.
 
     Weights are constants, but for the largest of large models: TensorFlow's kernels arrange a variable's values anew at
-    each call. It holds no optimizer, no metric, no random seed of a layer that is for training, and no Keras object, so that loading
-    it needs none.
+    each call. It holds no optimizer, no metric, no random seed of a layer that is for training, and no Keras object, so
+    that loading it needs none.
     """
     whole, sights = whole_network(classifier)
 
