@@ -265,7 +265,7 @@ def test_a_finished_run_starts_anew_and_what_it_left_is_moved_out_of_the_way(tmp
     aside = tmp_path / "earlier" / "1"
     assert f"{tmp_path} held the models of an earlier run: they are in {aside} now" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in aside.iterdir() if path.is_file()} == left
-    assert {"best.keras", "last.keras", "log.csv", "test.json"} == set(left)
+    assert {"best.keras", "last.keras", "log.csv", "run.json", "test.json"} == set(left)
     assert list((aside / "tensorboard" / "train").glob("events*"))
     train(tmp_path, epochs=1)
     assert sorted(path.name for path in aside.parent.iterdir()) == ["1", "2"]
