@@ -138,10 +138,14 @@ class WideResNetBuilder(Protocol):
 def analyze(model: keras.Model, input_shape: tuple[int, int, int] | None = None) -> Analysis: ...
 def compare(*models: str | keras.Model) -> Comparison: ...
 def conv_output_size(
-    size: Any, kernel: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
-) -> Any: ...
+    size: int | tuple[int, int],
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int] = 1,
+    padding: int | str | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+) -> int | tuple[int, int]: ...
 def count_parameters(
-    layer: Any,
+    layer: str | keras.layers.Layer,
     *,
     kernel: int | tuple[int, int] | None = None,
     inputs: int | None = None,

@@ -1,5 +1,6 @@
 """What all tests share. They run on TensorFlow; other backends are tried in fresh processes."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -29,6 +30,23 @@ def fresh_memory():
     """Models and traces of one file do not pile up beside those of the next; slow, so not after every test."""
     yield
     keras.backend.clear_session()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser, for pages of ours; Chromium's own business stays off the net."""
+    library = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if path is None:
+        pytest.skip("needs Chromium: apt-get install chromium")
+    options = (
+        "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync",
+    )
+    with library.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.deep_graphs import deep_graphs
+from kerazoo.deep_graphs import deep_graphs, nodes_behind
 from kerazoo.train import state as states
 
 NO_KERNELS = ("bias", "gamma", "beta", "alpha", "embeddings")
@@ -18,28 +18,16 @@ SCALE = 1024.0  # of the loss, where gradients are computed in float16, in which
 
 
 def order(model):
-    """[(operation, node)] of what the outputs depend on at inference, each behind what it needs.
+    """Keras's notes of the calls that the outputs depend on at inference, each behind what it needs.
 
     A layer that looks at some of its inputs in training alone names the other one as its `inference_input`.
     """
-    found, seen = [], set()
-    waiting = [(tensor, False) for tensor in reversed(keras.tree.flatten(model.outputs))]
-    while waiting:
-        tensor, ready = waiting.pop()
-        operation, number, _ = tensor._keras_history  # as kerazoo.train.graph
-        node = operation._inbound_nodes[number]
-        if ready:
-            found.append((operation, node))
-        elif (id(operation), number) not in seen:
-            seen.add((id(operation), number))
-            waiting.append((tensor, True))
-            waiting += [(one, False) for one in reversed(needed(operation, node))]
-    return found
+    return nodes_behind(keras.tree.flatten(model.outputs), read=needed)
 
 
-def needed(operation, node):
-    if hasattr(operation, "inference_input"):
-        return [node.input_tensors[operation.inference_input]]
+def needed(node):
+    if hasattr(node.operation, "inference_input"):
+        return [node.input_tensors[node.operation.inference_input]]
     return list(node.input_tensors)
 
 
@@ -58,11 +46,12 @@ def walk(model, inputs, visit, prefix=""):
     values = {id(tensor): value for tensor, value in zip(
         keras.tree.flatten(model.inputs), keras.tree.flatten(inputs)
     )}
-    for operation, node in order(model):
+    for node in order(model):
+        operation = node.operation
         if not node.input_tensors:
             continue
         if hasattr(operation, "inference_input"):
-            outputs = values[id(needed(operation, node)[0])]
+            outputs = values[id(needed(node)[0])]
         else:
             args, kwargs = node.arguments.fill_in(values)
             name = f"{prefix}{operation.name}"
@@ -82,7 +71,8 @@ def walk(model, inputs, visit, prefix=""):
 def operations(model, prefix=""):
     """[(name, operation)] in order, models inside of models by their parts, each layer at its first use."""
     found, seen = [], set()
-    for operation, node in order(model):
+    for node in order(model):
+        operation = node.operation
         if not node.input_tensors or hasattr(operation, "inference_input") or id(operation) in seen:
             continue
         seen.add(id(operation))

@@ -12,6 +12,7 @@ import warnings
 import keras
 import numpy as np
 
+from kerazoo.train import checkpoint
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
 from kerazoo.train.cached import batches_of
@@ -469,9 +470,7 @@ class Diagnostics(keras.callbacks.Callback):
             return
         with self._guard("The diagnosis"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            part = self._folder / ".part.diagnosis.json"
-            part.write_text(json.dumps(self.as_json(), allow_nan=False), encoding="utf-8")
-            part.replace(self._folder / "diagnosis.json")
+            checkpoint.put(self._folder / "diagnosis.json", json.dumps(self.as_json(), allow_nan=False))
 
     def _add(self, values):
         from tensorboard.compat.proto.summary_pb2 import Summary

@@ -3,6 +3,7 @@ import dataclasses
 
 import keras
 
+from kerazoo.deep_graphs import nodes_behind
 from kerazoo.registry import nearest
 
 
@@ -35,22 +36,17 @@ def steps(model):
         raise ValueError(
             f"Wanted a functional or sequential keras.Model that is built, so that its layers have an order; got {got}."
         )
-    order, seen, waiting = [], set(), [(tensor, False) for tensor in reversed(keras.tree.flatten(model.outputs))]
-    while waiting:
-        tensor, ready = waiting.pop()
-        # Keras has no public way from a tensor to the call that made it; kerazoo.analyze goes the same one.
-        operation, number, _ = tensor._keras_history
-        node = operation._inbound_nodes[number]
-        if ready:
-            plain = len(node.arguments.args) == 1 and not any(
-                value is not None for key, value in node.arguments.kwargs.items() if key not in ("training", "mask")
-            ) and len(node.input_tensors) == 1
-            order.append(Step(operation, tuple(node.input_tensors), tuple(node.output_tensors), plain))
-        elif (id(operation), number) not in seen:
-            seen.add((id(operation), number))
-            waiting.append((tensor, True))
-            waiting += [(one, False) for one in reversed(node.input_tensors)]
-    return order
+    return [
+        Step(node.operation, tuple(node.input_tensors), tuple(node.output_tensors), is_plain(node))
+        for node in nodes_behind(keras.tree.flatten(model.outputs))
+    ]
+
+
+def is_plain(node):
+    """Whether the operation was called with one tensor and nothing else."""
+    return len(node.arguments.args) == 1 and len(node.input_tensors) == 1 and not any(
+        value is not None for key, value in node.arguments.kwargs.items() if key not in ("training", "mask")
+    )
 
 
 def layers_of(layer):

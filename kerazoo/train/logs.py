@@ -14,6 +14,7 @@ import time
 
 import keras
 
+from kerazoo.train import checkpoint
 from kerazoo.train.optimizers import rate_at
 
 
@@ -40,10 +41,7 @@ class CSVLog(keras.callbacks.Callback):
         table.writeheader()
         table.writerows(self.rows)
         with self.guard("The log"):
-            # It can be made again from a checkpoint: no need to wait for the disk.
-            part = self.path.with_name(f".part.{self.path.name}")
-            part.write_text(text.getvalue(), newline="")
-            part.replace(self.path)
+            checkpoint.put(self.path, text.getvalue())
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -101,7 +99,6 @@ class RunNote(keras.callbacks.Callback):
         from kerazoo.version import __version__
 
         backend = keras.backend.backend()
-        packages = dict.fromkeys(("keras", "tensorflow" if backend == "tensorflow" else backend, "numpy"))
         data = {name: getattr(self.run.dataset, name, None) for name in (
             "name", "num_examples", "classes", "image_shape",
         )}
@@ -109,7 +106,6 @@ class RunNote(keras.callbacks.Callback):
             "version": 1,
             "options": self.run.options,
             "monitor": self.run.monitor,
-            "model": {"name": self.model.name, "parameters": self.model.count_params()},
             "data": {name: value for name, value in data.items() if value is not None},
             "optimizer": {
                 name.removeprefix("optimizer.").replace("optimizer", "name"): value
@@ -117,7 +113,7 @@ class RunNote(keras.callbacks.Callback):
             },
             "backend": backend,
             "versions": {
-                "kerazoo": __version__, **{name: importlib.metadata.version(name) for name in packages},
+                "kerazoo": __version__, **{name: importlib.metadata.version(name) for name in ("keras", backend, "numpy")},
                 "python": platform.python_version(),
             },
             "command": command(),
@@ -143,10 +139,11 @@ class RunNote(keras.callbacks.Callback):
         self.write()
 
     def write(self):
+        # A model may be built by its first batch.
+        parameters = self.model.count_params() if self.model.built else None
+        self.note["model"] = {"name": self.model.name, "parameters": parameters}
         with self.run.guard("The note of the run"):
-            part = self.file.with_name(f".part.{self.file.name}")
-            part.write_text(json.dumps(self.note, indent=1, default=str) + "\n", encoding="utf-8")
-            part.replace(self.file)
+            checkpoint.put(self.file, json.dumps(self.note, indent=1, default=str) + "\n")
 
 
 def command():

@@ -262,8 +262,7 @@ class Run:
         if self.chief and names and not any("\n" in name for name in names):
             file = self.path / "class_names.txt"
             with contextlib.suppress(OSError, UnicodeEncodeError):
-                file.with_suffix(".part").write_bytes("".join(f"{name}\n" for name in names).encode("utf-8"))
-                file.with_suffix(".part").replace(file)
+                checkpoint.put(file, "".join(f"{name}\n" for name in names))
 
     def callbacks(self, *own, early_stopping=None, plateau=None):
         """List the callbacks for `model.fit`: logs, progress, early stopping, plateau, NaN guard, checkpoints.

@@ -2,7 +2,7 @@
 
 `report` puts those of a run into one HTML file.
 """
-import importlib
+from kerazoo.lazy import lazy_names
 
 # Names resolve on first use, so that a plot of published accuracies loads no backend.
 FILES = {
@@ -16,20 +16,4 @@ FILES = {
     "reports": ("report",),
     "training": ("curves", "schedule"),
 }
-NAMES = {name: file for file, names in FILES.items() for name in names}
-
-__all__ = sorted(NAMES)  # noqa: PLE0605
-
-
-def __getattr__(name):
-    if name not in NAMES:
-        from kerazoo.registry import nearest
-
-        raise AttributeError(f"kerazoo.visualize has no {name!r}{nearest(name, NAMES)}")
-    value = getattr(importlib.import_module(f"kerazoo.visualize.{NAMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__():
-    return __all__
+__all__, __getattr__, __dir__ = lazy_names(__name__, FILES)  # noqa: PLE0605

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerazoo.deep_graphs import nodes_behind
 from kerazoo.registry import nearest
 from kerazoo.visualize.figures import check_array, check_count
 
@@ -95,7 +96,7 @@ def network_of(model, what):
 def follow(model, prefix, given, numbers, calls):
     """Append the calls inside of a model that gets the tensors `given`; return its outputs."""
     known = dict(zip(map(id, model.inputs), given))
-    for node in nodes_in_order(model):
+    for node in nodes_behind(model.outputs, until=model.inputs):
         operation = node.operation
         inputs = tuple(known[id(tensor)] for tensor in node.input_tensors)
         name = prefix + operation.name
@@ -117,25 +118,6 @@ def follow(model, prefix, given, numbers, calls):
 
 def cast(dtype):
     return lambda tensor: ops.cast(tensor, dtype)
-
-
-def nodes_in_order(model):
-    """Keras's notes of all calls between a model's inputs and outputs, each behind those that it depends on."""
-    inside = set(map(id, model.inputs))
-    order, seen, waiting = [], set(), [(tensor, False) for tensor in reversed(model.outputs)]
-    while waiting:
-        tensor, ready = waiting.pop()
-        if id(tensor) in inside:
-            continue
-        operation, number, _ = tensor._keras_history
-        node = operation._inbound_nodes[number]
-        if ready:
-            order.append(node)
-        elif id(node) not in seen:
-            seen.add(id(node))
-            waiting.append((tensor, True))
-            waiting += [(one, False) for one in reversed(node.input_tensors)]
-    return order
 
 
 def run(network, wanted, values, bare=None):

@@ -6,12 +6,12 @@ import datetime
 import html
 import io
 import math
-import os
 import pathlib
 import string
 
 import numpy as np
 
+from kerazoo.train import checkpoint
 from kerazoo.visualize import runs
 from kerazoo.visualize.figures import DPI
 
@@ -91,9 +91,7 @@ def write(path, content):
     """The file, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".part.{path.name}")
-        part.write_text(content, encoding="utf-8")
-        os.replace(part, path)
+        checkpoint.put(path, content)
     except OSError as error:
         raise type(error)(f"The report {path} cannot be written ({error.strerror}). Name another file.") from None
 

@@ -7,8 +7,8 @@ import math
 import pathlib
 import struct
 
-# Of kerazoo.train.checkpoint: the first line of a file, the length of the header, the header as JSON.
-CHECKPOINT = b"kerazoo checkpoint, version 1\n"
+from kerazoo.train import checkpoint
+
 SIGNS = ("run.json", "log.csv", "best.keras", "last.keras", "test.json", "diagnosis.json", "class_names.txt")
 
 
@@ -127,13 +127,7 @@ def read_log(left):
 def read_checkpoint(left, path):
     """The note in a checkpoint's header: options, and how far the run was."""
     try:
-        with path.open("rb") as file:
-            if file.read(len(CHECKPOINT)) != CHECKPOINT:
-                raise ValueError("it does not begin like one")
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > 100_000_000:
-                raise ValueError("its header is damaged")
-            note = json.loads(file.read(length))["note"]
+        note = checkpoint.read_note(path)
         return note if isinstance(note, dict) else {}
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         left.problems.append(f"The checkpoint {path.name} cannot be read: {error}.")

@@ -31,23 +31,6 @@ PHOTO = pathlib.Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper
 ROOT = pathlib.Path(kerazoo.export.__file__).parents[2]
 RUNTIME = ROOT / "build" / "node" / "node_modules" / "onnxruntime-web" / "dist"
 NAMES = ["zéro", "<b>one</b>", "two", "two", "four & five", "six", "seven"]
-# Chromium's own business stays off the net, too.
-OPTIONS = (
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    library = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ assert len(saliency(model, images).axes) == 4 and feature_maps(model, images[0])
     exec(code, here)
     for backend in ("jax", "torch"):
         if backend == "torch":
-            pytest.importorskip("torch")
+            pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
         there = run_python(f"{code}\nprint(seen)", backend=backend).stdout
         assert there.split("\n")[-2] == str(here["seen"]), backend
 

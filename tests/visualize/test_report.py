@@ -285,20 +285,6 @@ def test_what_does_not_fit_is_answered_in_words(call, kind, message, tmp_path):
 # In a browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    library = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-               "--disable-component-update", "--disable-sync"]
-    with library.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=options)
-        yield browser
-        browser.close()
-
-
 @pytest.mark.parametrize("width", [1200, 360])
 def test_it_opens_without_requests_and_complaints(finished, tmp_path, chromium, width):
     folder, model = finished
