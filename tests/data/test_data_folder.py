@@ -202,7 +202,8 @@ def test_losing_too_many_files_stops_the_run(make_folder, large):
     assert train.skipped_report() == ""
     for file in (root / "a").iterdir():
         file.unlink()
-    message = r"1 of 10 image files cannot be read, more than corrupt_limit=0.01.*no such file.*at least 0\.1"
+    # Two batches are read at a time: where the second meets a lost file first, the error of the first counts two.
+    message = r"([12]) of 10 image files cannot be read, more than corrupt_limit=0.01.*no such file.*at least 0\.\1"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message) as caught:
         list(train)
     # At the terminal, the sentence alone.
