@@ -14,7 +14,7 @@ import numpy as np
 
 import kerazoo
 from kerazoo.augment import RandomAffine
-from kerazoo.train import Run, WarmupCosine, optimizer, recipe_arguments
+from kerazoo.train import Diagnostics, Run, WarmupCosine, optimizer, recipe_arguments
 from kerazoo.train.recipe import positive
 
 
@@ -35,7 +35,7 @@ def fit(args, seed, train, validation):
     with Run(pathlib.Path(args.output) / f"seed{seed}", model, {**vars(args), "seed": seed}) as run:
         model.fit(
             run.data(train), validation_data=validation, epochs=args.epochs, initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(), shuffle=False, verbose=0,
+            callbacks=run.callbacks(Diagnostics(train, folder=run.path)), shuffle=False, verbose=0,
         )
         run.restore_best()
     return model
@@ -77,6 +77,9 @@ def main(args):
     (folder := pathlib.Path(args.output)).mkdir(parents=True, exist_ok=True)
     table = {name: {"accuracy": float(accuracy) / 100, "loss": float(loss)} for name, (accuracy, loss) in rows.items()}
     (folder / "test.json").write_text(json.dumps({"results": table, "images": len(labels), **vars(args)}))
+    if not args.runs:
+        members = [folder / name.replace(" ", "") for name in models]
+        print(f"Report: {kerazoo.visualize.report(*members, path=folder / 'report.html')}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import keras
 
 import kerazoo
 from kerazoo.augment import Compose, RandomFlip, RandomResizedCrop
-from kerazoo.train import Run, WarmupCosine, fine_tune, optimizer, recipe_arguments, unfreeze
+from kerazoo.train import Diagnostics, Run, WarmupCosine, fine_tune, optimizer, recipe_arguments, unfreeze
 from kerazoo.train.recipe import positive, whole
 
 
@@ -63,7 +63,7 @@ def main(args):
             validation_data=validation,
             epochs=args.epochs,
             initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(),
+            callbacks=run.callbacks(Diagnostics(train, folder=run.path)),
             shuffle=False,
             verbose=0,
         )
@@ -76,6 +76,7 @@ def main(args):
         kerazoo.visualize.curves(run.log()).savefig(run.path / "curves.png")
         if exportable:
             kerazoo.export(model, export, class_names=test.class_names)
+    print(f"Report: {kerazoo.visualize.report(run.path, model=model, data=test)}")
 
 
 if __name__ == "__main__":

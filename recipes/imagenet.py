@@ -20,7 +20,7 @@ import keras
 
 import kerazoo
 from kerazoo.augment import CutMix, MixUp, OneOf, RandAugment, RandomFlip, RandomResizedCrop
-from kerazoo.train import Run, WarmupCosine, WarmupStep, optimizer, recipe_arguments
+from kerazoo.train import Diagnostics, Run, WarmupCosine, WarmupStep, optimizer, recipe_arguments
 from kerazoo.train.recipe import positive
 
 PLANS = {  # size: pixels of the crops in training; tests are at 224
@@ -67,13 +67,14 @@ def main(args):
     with Run(args.output, model, vars(args), monitor=None) as run:
         model.fit(
             run.data(train), validation_data=test, epochs=args.epochs, initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(), shuffle=False, verbose=0,
+            callbacks=run.callbacks(Diagnostics(train, folder=run.path)), shuffle=False, verbose=0,
         )
         accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
         print(f"Accuracy: {100 * accuracy:.2f} % of {test.num_examples:,} validation images")
         result = {"accuracy": accuracy, "images": test.num_examples, **vars(args)}
         (run.path / "test.json").write_text(json.dumps(result))
         kerazoo.visualize.curves(run.log()).savefig(run.path / "curves.png")
+    print(f"Report: {kerazoo.visualize.report(run.path, model=model, data=test)}")
 
 
 if __name__ == "__main__":

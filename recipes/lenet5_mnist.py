@@ -14,7 +14,7 @@ import keras
 
 import kerazoo
 from kerazoo.augment import Compose, MixUp, RandomAffine
-from kerazoo.train import Run, WarmupCosine, optimizer, recipe_arguments
+from kerazoo.train import Diagnostics, Run, WarmupCosine, optimizer, recipe_arguments
 
 
 def main(args):
@@ -49,7 +49,7 @@ def main(args):
             validation_data=validation,
             epochs=args.epochs,
             initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(early_stopping=15),
+            callbacks=run.callbacks(Diagnostics(train, folder=run.path), early_stopping=15),
             shuffle=False,  # the data set does that, anew each epoch
             verbose=0,  # the run's callbacks show more
         )
@@ -69,6 +69,7 @@ def main(args):
 
         if exportable:
             kerazoo.export(model, export, class_names=test.class_names)
+    print(f"Report: {kerazoo.visualize.report(run.path, model=model, data=test)}")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import kerazoo
-from kerazoo.train import Run, WarmupCosine, optimizer, recipe_arguments
+from kerazoo.train import Diagnostics, Run, WarmupCosine, optimizer, recipe_arguments
 
 NETWORKS = {"mlp": "pixels flattened, two dense layers", "cnn_mnist": "two convolutions, one dense layer"}
 SHIFTS = range(5)  # pixels
@@ -56,7 +56,7 @@ def main(args):
         with Run(folder / name, model, vars(args)) as run:
             model.fit(
                 run.data(train), validation_data=validation, epochs=args.epochs, initial_epoch=run.initial_epoch,
-                callbacks=run.callbacks(), shuffle=False, verbose=0,
+                callbacks=run.callbacks(Diagnostics(train, folder=run.path)), shuffle=False, verbose=0,
             )
             run.restore_best()
         accuracies = []
@@ -82,6 +82,8 @@ def main(args):
     axes.legend(loc="lower left")
     figure.savefig(folder / "shifts.png", dpi=150)
     print(f"Picture: {folder / 'shifts.png'}")
+    report = kerazoo.visualize.report(*(folder / name for name in NETWORKS), path=folder / "report.html")
+    print(f"Report of both: {report}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import keras
 
 import kerazoo
 from kerazoo.augment import Compose, RandomCrop, RandomFlip
-from kerazoo.train import Run, WarmupCosine, WarmupStep, optimizer, recipe_arguments
+from kerazoo.train import Diagnostics, Run, WarmupCosine, WarmupStep, optimizer, recipe_arguments
 
 EPOCHS = {"cosine": 200, "paper": 167}  # of 383 steps
 
@@ -43,7 +43,7 @@ def main(args):
             validation_data=validation,
             epochs=args.epochs,
             initial_epoch=run.initial_epoch,
-            callbacks=run.callbacks(),
+            callbacks=run.callbacks(Diagnostics(train, folder=run.path)),
             shuffle=False,
             verbose=0,
         )
@@ -52,6 +52,7 @@ def main(args):
         result = {"accuracy": accuracy, "images": test.num_examples, **vars(args)}
         (run.path / "test.json").write_text(json.dumps(result))
         kerazoo.visualize.curves(run.log()).savefig(run.path / "curves.png")
+    print(f"Report: {kerazoo.visualize.report(run.path, model=model, data=test)}")
 
 
 if __name__ == "__main__":

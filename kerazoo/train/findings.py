@@ -39,7 +39,7 @@ GENERALIZATION = 5.0
 GAP, CLEAR_GAP = 0.05, 0.10  # of accuracy, between training and validation
 STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's strips of five
 FLAT_EPOCHS, FLAT = 5, 0.01  # a plateau: epochs without an improvement by one percent
-# Classes with ten and a hundred times as many images (Johnson, Khoshgoftaar 2019, call 100:1 high imbalance).
+# Classes with ten and a hundred times as many images (Leevy et al. 2018 call 100:1 to 10,000:1 high imbalance).
 IMBALANCE, HIGH_IMBALANCE = 10.0, 100.0
 # Of what the first layer with weights takes: means near zero and deviations near one are wanted (LeCun et al.,
 # Efficient BackProp, 1998, section 4.3); pixels divided by 255 once too often have deviations of 0.001 to 0.02.

@@ -19,6 +19,7 @@ PAGE = pathlib.Path(__file__).with_name("report.html")
 SHARP = 2  # pixels of a picture for one of the page
 MOST_IMAGES = 10_000  # of a test split
 MOST_BYTES = 500_000_000  # of their pixels
+BATCH = 64
 EXAMPLES = 8  # images for Grad-CAM
 MISTAKES = 24
 LONG_TABLE = 40  # rows; longer ones are folded
@@ -231,8 +232,7 @@ def answer(run):
 
     network = network_of(run.model, "The report")
     kind, _ = ending(network, "The report")
-    outputs = run.model.predict(run.images, batch_size=64, verbose=0)
-    probabilities = to_probabilities(outputs, kind)
+    probabilities = to_probabilities(outputs_of(run.model, run.images), kind)
     check_answers(run.labels, probabilities)
     classes = probabilities.shape[-1]
     if run.class_names is not None and len(run.class_names) != classes:
@@ -243,6 +243,19 @@ def answer(run):
         run.class_names = None
     run.class_names = [str(name) for name in run.class_names] if run.class_names else [str(k) for k in range(classes)]
     run.probabilities = probabilities
+
+
+def outputs_of(model, images):
+    """The model's outputs, in batches of one size, so that it is compiled once."""
+    from tqdm import tqdm
+
+    outputs = []
+    for start in tqdm(range(0, len(images), BATCH), "Test images for the report", unit="batch", delay=10, leave=False,
+                      disable=None):
+        batch = images[start : start + BATCH]
+        missing = min(BATCH, len(images)) - len(batch)
+        outputs.append(model.predict_on_batch(np.pad(batch, [(0, missing), *[(0, 0)] * 3]))[: len(batch)])
+    return np.concatenate(outputs)
 
 
 # The page
@@ -408,9 +421,9 @@ def optimizer_in_words(compiled):
     if not isinstance(compiled, dict):
         return compiled
     off = ("None", "False", "0", "0.0", "")
+    idle = ("table", "name", *(["ema_"] if str(compiled.get("use_ema")) in off else []))
     settings = [
-        f"{name} {value}" for name, value in compiled.items()
-        if name != "name" and not name.startswith("table") and str(value) not in off
+        f"{name} {value}" for name, value in compiled.items() if not name.startswith(idle) and str(value) not in off
     ]
     return ", ".join([str(compiled.get("name", "")), *settings]).removeprefix(", ")
 

@@ -48,7 +48,7 @@ def test_it_leaves_a_model_logs_pictures_and_an_export(digits):
     assert code == 0, errors[-3000:]
     assert "Test accuracy: " in output and "Epoch 2/2" in output
     files = {path.name for path in (digits / "runs/digits").iterdir()}
-    assert {"best.keras", "log.csv", "tensorboard", "curves.png", "mistakes.png", "test.json"} <= files
+    assert {"best.keras", "log.csv", "tensorboard", "curves.png", "mistakes.png", "test.json", "report.html"} <= files
     for picture in ("curves.png", "mistakes.png"):
         width, height = Image.open(digits / "runs/digits" / picture).size
         assert width > 300 and height > 200

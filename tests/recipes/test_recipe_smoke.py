@@ -17,17 +17,17 @@ ROOT = pathlib.Path(__file__).parents[2]
 RECIPES = {path.stem: path for path in sorted((ROOT / "recipes").glob("*.py")) if path.stem != "__init__"}
 # Recipe -> what it leaves besides test.json.
 LEAVES = {
-    "mlp_vs_cnn": ["shifts.png", "mlp/best.keras", "cnn_mnist/best.keras"],
-    "ensemble": ["seed0/best.keras", "seed1/best.keras"],
-    "resnet20_cifar10": ["best.keras", "log.csv", "curves.png"],
+    "mlp_vs_cnn": ["shifts.png", "report.html", "mlp/best.keras", "cnn_mnist/best.keras"],
+    "ensemble": ["report.html", "seed0/best.keras", "seed1/best.keras"],
+    "resnet20_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
     "augmentation_cifar10": ["crop_flip.png"],
-    "cnn_mnist": ["best.keras", "log.csv", "curves.png"],
-    "densenet_bc_cifar10": ["best.keras", "log.csv", "curves.png"],
-    "imagenet": ["best.keras", "log.csv", "curves.png"],
-    "lenet5_mnist": ["best.keras", "log.csv", "curves.png", "mistakes.png"],
-    "resnet18_cifar10": ["best.keras", "log.csv", "curves.png"],
-    "vgg16_bn_cifar10": ["best.keras", "log.csv", "curves.png"],
-    "wide_resnet_cifar10": ["best.keras", "log.csv", "curves.png"],
+    "cnn_mnist": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
+    "densenet_bc_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
+    "imagenet": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
+    "lenet5_mnist": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html", "mistakes.png"],
+    "resnet18_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
+    "vgg16_bn_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
+    "wide_resnet_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
 }
 QUICK = {"mlp_vs_cnn": "jax", "resnet20_cifar10": "tensorflow"}
 TESTED_ELSEWHERE = {"finetune_resnet18", "lr_find"}
