@@ -371,13 +371,24 @@ def predict(args):
     height, width, channels = predictor.input_shape
     if channels not in (1, 3):
         raise ValueError(f"{args.export} takes images of {channels} channels; image files have 1 or 3.")
+    failed = 0
     for path in args.images:
-        if predictor.preprocessing:
-            image = read(path, channels, predictor.preprocessing)
-        else:
-            image = read_image(path, channels, None if None in (height, width) else (height, width))
-        best = predictor.predict(image[None], top=args.top, source=path)[0]
+        try:
+            if predictor.preprocessing:
+                image = read(path, channels, predictor.preprocessing)
+            else:
+                image = read_image(path, channels, None if None in (height, width) else (height, width))
+            best = predictor.predict(image[None], top=args.top, source=path)[0]
+        except (OSError, ValueError) as error:
+            if len(args.images) == 1:
+                raise
+            # One bad file among many is no reason to leave out those behind it.
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+            continue
         print(f"{path}: " + ", ".join(f"{label} {100 * probability:.1f} %" for label, probability in best))
+    if failed:
+        raise ValueError(f"{failed} of {len(args.images)} images could not be classified.")
 
 
 def benchmark_export(args):

@@ -43,6 +43,13 @@ def test_predict_names_the_best_classes(tmp_path, capsys):
     names = ["cat", "dog", "eel"]
     assert line.startswith(f"{tmp_path / 'image.png'}: {names[best[0]]} ") and f", {names[best[1]]} " in line
 
+    (tmp_path / "broken.png").write_bytes((tmp_path / "image.png").read_bytes()[:60])
+    with pytest.raises(ValueError, match="1 of 2 images could not be classified"):
+        cli.main(["predict", str(tmp_path / "model"), str(tmp_path / "broken.png"), str(tmp_path / "image.png")])
+    said = capsys.readouterr()
+    assert said.out.startswith(f"{tmp_path / 'image.png'}: {names[best[0]]} ")
+    assert "error: " in said.err and "broken.png cannot be decoded" in said.err
+
     np.save(tmp_path / "scaled.npy", (pixels / 255).astype("float32")[..., None])
     with warnings.catch_warnings():
         warnings.simplefilter("default")
