@@ -24,12 +24,19 @@ KINDS = (
     "mlp", "cnn_mnist", "lenet5", "lenet5_1998", "alexnet", "alexnet_2012", "vgg11", "resnet20", "preact_resnet18",
     "googlenet", "inception_v3", "densenet40_12", "efficientnet_b0",
 )
+# Of these, all but the two that take longest.
+QUICKEST = tuple(name for name in KINDS if name not in ("inception_v3", "efficientnet_b0"))
 OWN = {
     "mlp": ["units"], "googlenet": ["aux_heads"], "googlenet_bn": ["aux_heads"], "inception_v3": ["aux_heads"],
     "tf_inception_v3": ["aux_heads"], "wide_resnet28_10": ["block_dropout"],
     **{name: ["stochastic_depth"] for name in kerazoo.list_models(family="efficientnet")},
 }
 LIGHT = ("lenet5", "resnet20", "preact_resnet18")
+
+
+def quick(names, kept=KINDS):
+    """Parameters of a test, of which those not kept run with the slow tests."""
+    return [name if name in kept else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def build(name, **options):
@@ -87,7 +94,7 @@ ACTIVATIONS = [
 ]
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, QUICKEST))
 @pytest.mark.parametrize(("kind", "activation"), ACTIVATIONS, ids=[kind for kind, _ in ACTIVATIONS])
 def test_every_activation_is_exchanged(name, kind, activation):
     model = build(name, activation=activation, include_top=name != "vgg11" and not name.startswith("alexnet"))
@@ -103,7 +110,7 @@ def test_every_activation_is_exchanged(name, kind, activation):
         assert all(layer.alpha.shape[:-1] == (1, 1) for layer in acts if len(layer.output.shape) == 4)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", quick(KINDS, QUICKEST))
 @pytest.mark.parametrize(("norm", "kind"), [
     ("batch", keras.layers.BatchNormalization), ("group", keras.layers.GroupNormalization),
     ("layer", keras.layers.LayerNormalization), ("none", None),
@@ -130,7 +137,7 @@ def test_convolutions_have_a_bias_exactly_where_no_norm_follows():
     assert biased(build("resnet20", norm="none")) == {True}
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", quick(FAMILIES))
 def test_gray_and_many_channel_images(name):
     for channels, preprocessing in ((1, "imagenet"), (4, "unit")):
         shape = (*FAMILIES[name][:2], channels)
@@ -188,9 +195,8 @@ def test_softmax_on_request():
 
 
 @pytest.mark.parametrize(("policy", "name"), [
-    *(("mixed_float16", name) for name in FAMILIES),
-    # bfloat16 has the range of float32, so that the deeper ones show nothing new.
-    *(pytest.param("mixed_bfloat16", name, marks=() if name in KINDS else pytest.mark.slow) for name in FAMILIES),
+    pytest.param(policy, name, marks=() if name in KINDS else pytest.mark.slow)
+    for policy in ("mixed_float16", "mixed_bfloat16") for name in FAMILIES
 ])
 def test_mixed_precision_keeps_pixels_and_logits_in_float32(name, policy):
     keras.config.set_dtype_policy(policy)
@@ -214,11 +220,11 @@ def test_the_deepest_networks_start_within_the_range_of_float16(name):
         assert np.isfinite(scores).all() and np.abs(scores).max() < 100
 
 
-@pytest.mark.parametrize("name", [
+@pytest.mark.parametrize("name", quick([
     "lenet5_1998", "alexnet_2012", "resnet20", "resnet18", "tf_resnet50_v2", "googlenet", "googlenet_bn",
     "inception_v3", "densenet40_12", "densenet121", "efficientnet_b0", "efficientnet_lite0", "wide_resnet28_10",
     "resnext50_32x4d", "resnet50_v1",
-])
+], ("lenet5_1998", "alexnet_2012", "resnet20", "resnet18", "googlenet", "densenet40_12", "efficientnet_lite0")))
 def test_models_survive_saving_as_keras_files(name, tmp_path):
     model = build(name)
     model.save(tmp_path / "model.keras")
@@ -357,7 +363,7 @@ def test_free_sides_are_refused_where_dense_layers_fix_the_size(name):
         build(name, input_shape=(None, None, 3))
 
 
-@pytest.mark.parametrize("name", kerazoo.list_models())
+@pytest.mark.parametrize("name", quick(kerazoo.list_models(), {*kerazoo.list_models()} - {*FAMILIES} | {*KINDS}))
 def test_the_stated_smallest_size_works_and_smaller_ones_are_refused(name):
     builder = getattr(kerazoo, name)
     least = builder.min_size

@@ -14,7 +14,8 @@ THEIRS = {
     **{f"tf_efficientnet_b{i}": f"EfficientNetB{i}" for i in range(8)},
 }
 SMALL = ("vgg16", "resnet50_v1", "tf_resnet50_v2", "densenet121", "tf_inception_v3", "tf_efficientnet_b0")
-NAMES = [pytest.param(name, marks=() if name in SMALL else pytest.mark.slow) for name in THEIRS]
+QUICK = ("resnet50_v1", "tf_efficientnet_b0")
+NAMES = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in THEIRS]
 
 
 def sizes(name):
@@ -83,7 +84,9 @@ def test_logits_agree(name, random_images, assert_close, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
 @pytest.mark.parametrize("kind", ["whole model", "Keras 2"])
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "vgg16"])
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SMALL if name != "vgg16"
+])
 def test_logits_agree_from_older_kinds_of_files(name, kind, random_images, assert_close, tmp_path):
     size, path = sizes(name)[0], tmp_path / "theirs.h5"
     network = make(name, size)
