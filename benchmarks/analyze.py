@@ -129,8 +129,6 @@ def jax_inference(model, batch):
     return compiled.memory_analysis().temp_size_in_bytes
 
 
-
-
 def jax_residuals(model, batch):
     """Bytes that JAX hands from the forward to the backward pass."""
     from jax._src.ad_checkpoint import saved_residuals  # its public twin prints them

@@ -166,12 +166,14 @@ def list_models(args):
 
 
 def show(args):
+    from kerazoo.analyze.tables import macs_in_words
+
     facts = registry.facts(args.name)
     accuracy = ", ".join(f"{name} {value} %" for name, value in (("top-1", facts.top1), ("top-5", facts.top5)) if value)
     for label, text in (
         ("model", f"{facts.name} (family {facts.family})"),
         ("parameters", f"{facts.parameters:,} trainable"),
-        ("MACs", f"{1e3 * facts.gmacs:,.4g} million an image"),
+        ("MACs", f"{macs_in_words(1e9 * facts.gmacs)} an image"),
         ("input", " x ".join(map(str, facts.input_shape)) + f" pixels, {facts.classes} classes ({facts.dataset})"),
         ("accuracy", accuracy or "none published"),
         ("paper", facts.paper),
@@ -187,20 +189,25 @@ def show(args):
 
 
 def compare(args):
-    drawn = [name for name in args.names if name in registry.table()]
+    files = {name: model_file(name) for name in args.names if name.endswith(".keras")}
+    drawn = [registry.facts(name).name for name in args.names if name not in files]
     if args.picture:
         # First, what can be wrong with it: the table may take a minute.
-        figure = kerazoo.visualize.comparison(drawn)
-        if pathlib.Path(args.picture).suffix not in (".png", ".svg", ".pdf"):
+        picture = pathlib.Path(args.picture).expanduser()
+        if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise ValueError(f"--picture: got {args.picture!r}, wanted a file that ends in .png, .svg or .pdf.")
-    models = [
-        kerazoo.load_model(name, compile=False) if name.endswith(".keras") else registry.facts(name).name
-        for name in args.names
-    ]
+        if not picture.parent.is_dir():
+            raise FileNotFoundError(f"--picture: there is no folder {picture.parent}. Make it first.")
+        if not drawn:
+            raise ValueError(
+                "--picture draws published figures, and a .keras file has none: name a model of `kerazoo list`, too."
+            )
+        figure = kerazoo.visualize.comparison(drawn)
+    models = [kerazoo.load_model(files[name], compile=False) if name in files else name for name in args.names]
     print(kerazoo.compare(*models))
     if args.picture:
-        figure.savefig(args.picture)
-        print(f"Drawn: {args.picture}")
+        figure.savefig(picture)
+        print(f"Drawn: {picture}")
 
 
 def report(args):
@@ -300,9 +307,7 @@ def model_to_export(args):
                                         "training run, or a .keras file.")
             return kerazoo.load_model(found, compile=False), path
         if path.suffix == ".keras":
-            if not path.is_file():
-                raise FileNotFoundError(f"There is no file {path}.")
-            return kerazoo.load_model(path, compile=False), path.parent
+            return kerazoo.load_model(model_file(path), compile=False), path.parent
         hint = " For a file of weights, name its model: kerazoo export NAME --weights FILE." if path.is_file() else ""
         raise ValueError(f"Unknown model {args.model!r}{registry.nearest(args.model, registry.table())} Wanted: a name "
                          f"from `kerazoo list`, a .keras file, or the folder of a training run.{hint}")
@@ -315,6 +320,14 @@ def model_to_export(args):
         raise ValueError(f"There are no published weights for {args.model}, and without any its answers mean nothing. "
                          f"Name a file: kerazoo export {args.model} --weights FILE.")
     return kerazoo.create_model(args.model, weights=weights), None
+
+
+def model_file(name):
+    """The path of a .keras file that is there."""
+    path = pathlib.Path(name).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    return path
 
 
 def read_lines(path, option):

@@ -77,7 +77,41 @@ def test_show_lists_the_published_weights_and_what_differs(capsys):
     assert "differs     not in the paper's tables" in output
 
 
+def test_show_tells_large_work_in_words(capsys):
+    cli.main(["show", "vgg16"])
+    assert "MACs        15.47 G an image" in capsys.readouterr().out
+
+
+def test_compare_puts_models_and_files_beside_each_other(tmp_path, capsys):
+    model = kerazoo.lenet5(classes=3, name="mine")
+    model.save(tmp_path / "mine.keras")
+    picture = tmp_path / "figure.PNG"
+    cli.main(["compare", "resnet20", "resnet32", str(tmp_path / "mine.keras"), "--picture", str(picture)])
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines()[2:5]] == ["resnet20", "resnet32", "mine"]
+    assert f"Drawn: {picture}" in said and picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_report_writes_a_page(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    model = kerazoo.lenet5(classes=3, input_shape=(28, 28, 1))
+    model.save(run / "best.keras")
+    (run / "log.csv").write_text("epoch,loss,val_loss\n0,1.5,1.4\n1,1.2,1.1\n", encoding="utf-8")
+    cli.main(["report", str(run)])
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    assert "<html" in (run / "report.html").read_text(encoding="utf-8")
+    cli.main(["report", str(run), "--output", str(tmp_path / "page.html")])
+    assert (tmp_path / "page.html").is_file()
+
+
 CALLS = {
+    "compare a file that is not there": (["compare", "nothere.keras"], "error: There is no file nothere.keras."),
+    "compare no model": (["compare", "resnet81"], "error: Unknown model 'resnet81'; did you mean"),
+    "a picture into no folder": (
+        ["compare", "lenet5", "--picture", "nowhere/x.png"], "error: --picture: there is no folder nowhere."),
+    "a picture of another kind": (["compare", "lenet5", "--picture", "x.gif"], "error: --picture: got 'x.gif', wanted"),
+    "no such run": (["report", "nowhere"], "error: "),
     "unknown model": (["show", "resnet81"], "error: Unknown model 'resnet81'; did you mean"),
     "no model matches": (["list", "resnte*"], "error: No model matches 'resnte*'; did you mean"),
     "unknown recipe": (["train", "lenet"], "error: Unknown recipe 'lenet'"),

@@ -5,8 +5,9 @@ import math
 import keras
 
 from kerazoo.analyze import fields, memory, tables
-from kerazoo.analyze.graph import at_inference, flatten, has_graph, needed
+from kerazoo.analyze.graph import at_inference, flatten, needed
 from kerazoo.analyze.kinds import describe
+from kerazoo.networks import has_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Analysis:
         unknown = [row for row in self.rows if row.macs is None]
         lines = [
             f"{self.name}: {self.trainable:,} trainable parameters, {self.parameters - self.trainable:,} others, "
-            f"{'at least ' * bool(unknown)}{self.macs / 1e6:,.4g} million MACs an image",
+            f"{'at least ' * bool(unknown)}{tables.macs_in_words(self.macs)} MACs an image",
             f"activations of one image: {tables.size(self.activation_bytes)} at most at once at "
             f"inference, {tables.size(self.training_bytes)} kept for the backward pass in training",
         ]
@@ -163,7 +164,8 @@ def analyze(model, input_shape=None):
     Nested models are opened, and a layer that is used twice has two rows. Receptive fields are exact through branches
     (the largest path, and the smallest beside it), dilation, padding, pooling, up- and downsampling. They leave out
     what scales a whole map at once, as published tables do: gates, such as squeeze-and-excitation, and the statistics
-    of norms; the table says where. See docs/receptive-fields.md.
+    of norms; the table says where. A function of your own as a layer's activation is taken to work value by value. See
+    docs/receptive-fields.md.
 
     Args:
         model: a built functional or sequential `keras.Model` on images, (batch, height, width, channels).
@@ -242,11 +244,15 @@ def count(weights):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What a value's units see: a field an axis of the image, through the largest and through the shortest path."""
+    """What a value's units see: a field an axis of the image, through the largest and through the shortest path.
+
+    `lost` says in words why it is unknown, where this is not for an unseen layer.
+    """
 
     largest: tuple
     smallest: tuple
     gated: bool = False
+    lost: str = ""
 
 
 def sights(graph, deeds):
@@ -274,15 +280,16 @@ def sights(graph, deeds):
                 tuple(map(fields.see, view.smallest, deed.windows)), view.gated,
             )
         elif deed.windows and view.largest and fields.WHOLE not in view.largest:
-            view = unknown(len(view.largest), view.gated)
+            why = "" if fields.UNKNOWN in view.largest else f"{type(call.operation).__name__} works along other axes"
+            view = unknown(len(view.largest), view.gated, why)
         if deed.left_out:
             view = dataclasses.replace(view, gated=True)
         views |= dict.fromkeys(call.outputs, view)
     return views
 
 
-def unknown(axes, gated):
-    return View((fields.UNKNOWN,) * axes, (fields.UNKNOWN,) * axes, gated)
+def unknown(axes, gated, why=""):
+    return View((fields.UNKNOWN,) * axes, (fields.UNKNOWN,) * axes, gated, why)
 
 
 def merged(seen, shapes, deed):
@@ -292,15 +299,20 @@ def merged(seen, shapes, deed):
         return seen[0]
     spread = max(math.prod(shape[:-1]) for _, shape in on_image)
     on_map = [view for view, shape in on_image if math.prod(shape[:-1]) == spread]
-    on_point = [view for view, shape in on_image if math.prod(shape[:-1]) < spread]
     gated = any(view.gated for view, _ in on_image)
-    if on_point and deed.merges == "gate":
-        # One factor for the whole map.
-        on_point, gated = [], True
-    if len({len(view.largest) for view in on_map + on_point}) > 1:
-        return unknown(len(on_map[0].largest), gated)
-    largest = tuple(map(fields.join, zip(*(view.largest for view in on_map + on_point))))
-    return View(largest, tuple(map(fields.smaller, zip(*(view.smallest for view in on_map)))), gated)
+    others = [(view, shape) for view, shape in on_image if math.prod(shape[:-1]) < spread]
+    if deed.merges == "gate":
+        # One factor for the whole map is left out; one a row or a column is not.
+        factors = [view for view, shape in others if math.prod(shape[:-1]) == 1]
+        others = [(view, shape) for view, shape in others if math.prod(shape[:-1]) > 1]
+        gated = gated or bool(factors)
+    read = on_map + [view for view, _ in others]
+    if len({len(view.largest) for view in read}) > 1:
+        return unknown(len(on_map[0].largest), gated, "maps of different axes meet")
+    largest = tuple(map(fields.join, zip(*(view.largest for view in read))))
+    smallest = tuple(map(fields.smaller, zip(*(view.smallest for view in on_map))))
+    known = fields.UNKNOWN not in largest or any(fields.UNKNOWN in view.largest for view in read)
+    return View(largest, smallest, gated, "" if known else "paths of different jumps meet")
 
 
 def pixels(axes, graph):
@@ -325,8 +337,10 @@ def numbers(axes, what):
 def last_map(rows, order):
     """The receptive field of the last layer on the way to the output whose units see less than the whole image."""
     shown = [rows[place] for place in order if rows[place].receptive_field != ()]
-    maps = [row.receptive_field for row in shown if row.receptive_field and max(row.receptive_field) != 1]
-    return maps[-1] if maps else shown[-1].receptive_field if shown else ()
+    maps = [row.receptive_field for row in shown if row.receptive_field]
+    # The image itself, padded or scaled, is no map of features; what a 1x1 convolution makes of it is one.
+    made = any(row.receptive_field and (row.kernel or row.macs or max(row.receptive_field) != 1) for row in shown)
+    return maps[-1] if made else shown[-1].receptive_field if shown else ()
 
 
 def notes(graph, rows, views):
@@ -343,9 +357,9 @@ def notes(graph, rows, views):
     for row in rows:
         if row.unseen:
             found.append(f"? {row.name}: analyze cannot tell {row.unseen}")
-    lost = next((row for row in rows if row.receptive_field and any(map(math.isnan, row.receptive_field))), None)
-    if lost and not lost.unseen:
-        found.append(f"? {lost.name}: paths of different jumps meet, so that its units have no place in the image")
+    lost = next(((call.name, why) for call in graph.calls if (why := views[call.outputs[0]].lost)), None)
+    if lost:
+        found.append(f"? {lost[0]}: {lost[1]}, so that its units have no place in the image")
     images = [number for number in graph.inputs if len(graph.values[number].shape) > 1]
     if len(images) > 1:
         found.append(f"{len(images)} inputs: receptive fields are those on each of them, as if they were one image")
@@ -428,9 +442,18 @@ def record(row):
         "activation_bytes": row.activation_bytes, "training_bytes": row.training_bytes,
     }
     for name in ("kernel", "stride", "dilation", "receptive_field", "smallest_receptive_field", "jump", "start"):
-        plain |= dict(zip((f"{name}_height", f"{name}_width"), getattr(row, name) or (None, None)))
-    for side, pair in zip((("top", "bottom"), ("left", "right")), row.padding or ((None, None),) * 2):
+        plain |= by_axis(name, getattr(row, name))
+    sides = (("front", "back"), ("top", "bottom"), ("left", "right"))
+    padding = row.padding or ((None, None),) * 2
+    for side, pair in zip(sides[-max(len(padding), 2):], padding):
         plain |= {f"padding_{name}": value for name, value in zip(side, pair)}
     return plain | {
         "whole_image": row.receptive_field is None, "gated": row.gated, "unseen": row.unseen,
     }
+
+
+def by_axis(name, values):
+    """One figure an axis as single ones: {"kernel_height": 3, "kernel_width": 3}."""
+    values = values or (None, None)
+    axes = ("depth", "height", "width")[-max(len(values), 2):]
+    return {f"{name}_{axis}": value for axis, value in zip(axes, values)}

@@ -2,7 +2,7 @@
 import dataclasses
 
 from kerazoo.analyze import tables
-from kerazoo.analyze.analysis import analyze, short
+from kerazoo.analyze.analysis import analyze, by_axis, check_model, short
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,7 +12,8 @@ class Summary:
     Attributes:
         name, parameters, trainable, macs, activation_bytes, training_bytes, receptive_field: see `Analysis`.
         input_shape: (height, width, channels) in pixels.
-        layers: with weights.
+        layers: with weights, trained or not.
+        at_least: whether `macs` leaves out layers whose multiply-accumulates cannot be told.
         jump: (vertical, horizontal) pixels between the units of the last feature map, or None.
         gated: whether the receptive field leaves out factors that depend on the whole image.
         top1: published accuracy in percent.
@@ -26,6 +27,7 @@ class Summary:
     parameters: int
     trainable: int
     macs: int
+    at_least: bool
     activation_bytes: int
     training_bytes: int
     receptive_field: tuple | None
@@ -75,12 +77,14 @@ class Comparison:
             plain = dataclasses.asdict(row)
             plain |= {"input_shape": "x".join(map(str, row.input_shape)), "notes": " ".join(row.notes)}
             for name in ("receptive_field", "jump"):
-                plain |= dict(zip((f"{name}_height", f"{name}_width"), plain.pop(name) or (None, None)))
+                plain |= by_axis(name, plain.pop(name))
             found.append(plain)
         return found
 
     def below(self):
         lines = ["memory: of activations, for one image: at most at once at inference, and kept for the backward pass"]
+        if any(row.at_least for row in self.rows):
+            lines.append("≥ at least: there are layers whose MACs cannot be told")
         if any(row.gated for row in self.rows):
             lines.append("* without gates and the statistics of norms, through which every unit sees the whole image")
         if any(row.top1 is not None for row in self.rows):
@@ -89,11 +93,12 @@ class Comparison:
         return lines
 
 
-def compare(*models):
+def compare(*models, input_shape=None):
     """Put models beside each other: size, work, memory, receptive field, published accuracy.
 
     Args:
         models: two or more names from `kerazoo.list_models`, or built functional models, ours or others.
+        input_shape: (height, width, channels) in pixels, for those of the models that take any size.
 
     Returns:
         A `Comparison`: print it, or see its `rows`, `to_frame()`, `to_html()` and `to_csv()`. For a picture of accuracy
@@ -109,20 +114,26 @@ def compare(*models):
         models = models[0]
     if not models:
         raise ValueError("compare takes names of models, or models; got none. kerazoo.list_models() names them all.")
-    return Comparison([summary(model) for model in models])
+    return Comparison([summary(model, input_shape) for model in models])
 
 
-def summary(model):
+def summary(model, input_shape=None):
     from kerazoo import registry
 
     published = None
     if isinstance(model, str):
         published, model = registry.facts(model), registry.create_model(model)
-    analysis = analyze(model)
+    check_model(model)
+    shape = tuple(model.inputs[0].shape[1:])
+    if None in shape and input_shape is not None:
+        analysis, shape = analyze(model, input_shape), tuple(input_shape)
+    else:
+        analysis = analyze(model)
     last = next((row for row in reversed(analysis.rows) if row.receptive_field == analysis.receptive_field), None)
     return Summary(
-        model.name, tuple(model.inputs[0].shape[1:]), sum(row.trainable > 0 for row in analysis.rows),
-        analysis.parameters, analysis.trainable, analysis.macs, analysis.activation_bytes, analysis.training_bytes,
+        model.name, shape, sum(row.parameters > 0 for row in analysis.rows), analysis.parameters, analysis.trainable,
+        analysis.macs, any(row.macs is None for row in analysis.rows), analysis.activation_bytes,
+        analysis.training_bytes,
         analysis.receptive_field, last.jump if last and analysis.receptive_field else None,
         bool(last and last.gated and analysis.receptive_field),
         published and published.top1, published.dataset if published else "", tuple(analysis.notes),
@@ -140,7 +151,7 @@ COLUMNS = (
     tables.Column("input", lambda row: " x ".join(map(str, row.input_shape)), left=True),
     tables.Column("trainable", lambda row: f"{row.trainable:,}"),
     tables.Column("others", lambda row: f"{row.parameters - row.trainable:,}"),
-    tables.Column("MACs", lambda row: f"{row.macs / 1e6:,.4g} M" if row.macs < 1e9 else f"{row.macs / 1e9:,.4g} G"),
+    tables.Column("MACs", lambda row: "≥ " * row.at_least + tables.macs_in_words(row.macs)),
     tables.Column("inference", lambda row: tables.size(row.activation_bytes)),
     tables.Column("training", lambda row: tables.size(row.training_bytes)),
     tables.Column("field", cell_field),

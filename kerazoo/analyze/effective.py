@@ -1,11 +1,15 @@
 """The effective receptive field: how much each pixel counts, measured by gradients."""
 import dataclasses
 
-import keras
 import numpy as np
+from keras import ops
 
 from kerazoo.analyze.analysis import check_model
-from kerazoo.deep_graphs import deep_graphs
+from kerazoo.analyze.graph import fixed_shapes
+from kerazoo.analyze.questions import whole
+from kerazoo.gradients import slope
+from kerazoo.networks import named, nodes_by_depth, run, taken_apart
+from kerazoo.registry import nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +51,8 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
 
     Args:
         model: a functional or sequential `keras.Model` on images.
-        layer: the name of a layer whose output is a feature map; None: the last such one.
+        layer: the name of a layer whose output is a feature map, as `analyze` shows it, such as "backbone/conv1"; of a
+            layer that is used again, "conv1" is its last use. None: the last layer with a feature map.
         images: (n, height, width, channels), pixels as the model takes them; None: `count` images of random pixels from
             0 to 255.
         unit: (row, column) in the feature map; None: the one in the middle.
@@ -59,8 +64,8 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
         An `EffectiveField`.
 
     Raises:
-        ValueError: if the model has no such layer, its output is no feature map, it has no such unit, or the images do
-            not fit.
+        ValueError: if the model has no such layer, its output is no feature map or has no gradient, it has no such
+            unit, or the images do not fit.
 
     Example:
         >>> field = kerazoo.analyze.effective_receptive_field(kerazoo.resnet18(), "stage3_block2_out")
@@ -71,90 +76,81 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
         2016, https://arxiv.org/abs/1701.04128
     """
     check_model(model)
-    layer = find_map(model, layer)
+    network = taken_apart(model, nodes_by_depth)
+    call = find_map(network, layer)
     images = check_images(model, images, count, seed, input_shape)
-    with deep_graphs():
-        features = keras.Model(model.inputs, layer.output, name=f"{model.name}_to_{layer.name}")
-    rows, columns = features.compute_output_shape(images.shape)[1:3]
-    unit = (rows // 2, columns // 2) if unit is None else tuple(unit)
-    if len(unit) != 2 or not (0 <= unit[0] < rows and 0 <= unit[1] < columns):
-        raise ValueError(f"unit must be (row, column) in the {rows} x {columns} units of {layer.name}; got {unit!r}.")
+
+    def features(image):
+        return run(network, call.outputs, {network.inputs[0]: image})[0]
+
+    rows, columns = features(ops.convert_to_tensor(images[:1])).shape[1:3]
+    unit = (rows // 2, columns // 2) if unit is None else check_unit(unit, rows, columns, call.numbered)
     total = np.zeros(images.shape[1:3])
     for image in images:
+        found = slope(lambda x: ops.sum(features(x)[:, unit[0], unit[1]], axis=-1), ops.convert_to_tensor(image[None]))
+        if found is None:
+            raise ValueError(
+                f"No gradient comes from {call.numbered} back to the image: a layer on the way stops it, or computes "
+                "with integers. Name a layer in front of that."
+            )
         # In float64, so that products of many small weights do not vanish in the sum.
-        total += np.abs(gradient(features, image[None], unit)[0].astype("float64")).sum(-1)
+        total += np.abs(np.asarray(ops.convert_to_numpy(ops.cast(found, "float32")), "float64")[0]).sum(-1)
     highest = total.max()
     counted = np.argwhere(total > 0)
     extent = tuple(int(side) for side in np.ptp(counted, axis=0) + 1) if len(counted) else (0, 0)
     return EffectiveField(
-        layer.name, unit, total / highest if highest else total, extent,
+        call.numbered, unit, total / highest if highest else total, extent,
         float(np.sqrt((total > (1 - 0.9545) * highest).sum())), len(images),
     )
 
 
-def find_map(model, name):
-    """The layer of that name, or the last one with a feature map."""
-    maps = [
-        layer for layer in model.layers
-        if not isinstance(layer, keras.layers.InputLayer) and len(getattr(layer.output, "shape", ())) == 4
-        and layer.output.shape[1:3] != (1, 1)
-    ]
-    if name is None and maps:
-        return maps[-1]
-    found = next((layer for layer in maps if layer.name == name), None)
+def find_map(network, name):
+    """The last call of that name, or of all, that gives a feature map."""
+    maps = [call for call in network.calls if call.inputs and call.node is not None and call.is_map]
+    found = maps[-1] if maps else None
+    if maps and name is not None:
+        found = next((call for call in maps if call.numbered == name and call.use > 1), None) or named(maps, name)
     if found is None:
-        from kerazoo.registry import nearest
-
-        names = [layer.name for layer in maps]
+        names = list(dict.fromkeys(call.numbered for call in maps))
         what = "no layer with a feature map" if name is None or not names else (
             f"no layer {name!r} with a feature map{nearest(name, names)}")
         raise ValueError(
-            f"{model.name} has {what.removesuffix('.')}. " + (f"Such are: {', '.join(names[:10])}, ..." if names else
-            "The effective receptive field is one of convolutions.")
+            f"{network.model.name} has {what.removesuffix('.')}. " + (
+                f"Such are: {', '.join(names[:10])}{', ...' * (len(names) > 10)}." if names else
+                "The effective receptive field is one of convolutions."
+            )
         )
     return found
 
 
+def check_unit(unit, rows, columns, name):
+    """The unit as two integers."""
+    wanted = f"unit must be (row, column) in the {rows} x {columns} units of {name}; got {unit!r}."
+    try:
+        row, column = unit
+    except (TypeError, ValueError):
+        raise ValueError(wanted) from None
+    row, column = whole("unit's row", row, 0), whole("unit's column", column, 0)
+    if row >= rows or column >= columns:
+        raise ValueError(wanted)
+    return row, column
+
+
 def check_images(model, images, count, seed, input_shape):
-    shape = tuple(model.inputs[0].shape[1:])
-    if len(model.inputs) != 1 or len(shape) != 3:
-        raise ValueError(f"effective_receptive_field is for models of one image; {model.name} takes {shape}.")
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 3:
+        raise ValueError(
+            f"effective_receptive_field is for models of one image; {model.name} takes {', '.join(map(str, shapes))}."
+        )
+    (shape,) = shapes
     if images is None:
-        sides = shape if input_shape is None else tuple(input_shape)
+        sides = shape if input_shape is None else fixed_shapes(model, shapes, input_shape)[0]
         if None in sides:
             raise ValueError(f"{model.name} takes images of any size. Give input_shape=(height, width, channels).")
-        images = np.random.default_rng(seed).integers(0, 256, (count, *sides)).astype("float32")
+        images = np.random.default_rng(seed).integers(0, 256, (whole("count", count, 1), *sides)).astype("float32")
     images = np.asarray(images, "float32")
     if images.ndim != 4 or not len(images) or any(
         own not in (None, side) for own, side in zip(shape, images.shape[1:])
     ):
         raise ValueError(f"{model.name} takes images (n, {', '.join(map(str, shape))}); got {images.shape}.")
     return images
-
-
-def gradient(features, image, unit):
-    """The gradient of one unit, summed over its channels, with respect to the image."""
-    def value(image):
-        return keras.ops.sum(features(image, training=False)[:, unit[0], unit[1]])
-
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        image = tf.convert_to_tensor(image)
-        with tf.GradientTape() as tape:
-            tape.watch(image)
-            result = value(image)
-        found = tape.gradient(result, image)
-    elif backend == "jax":
-        import jax
-
-        found = jax.grad(value)(jax.numpy.asarray(image))
-    elif backend == "torch":
-        import torch
-
-        image = keras.ops.convert_to_tensor(image).detach().requires_grad_()
-        (found,) = torch.autograd.grad(value(image), image)
-    else:
-        raise ValueError(f"Gradients need TensorFlow, JAX or PyTorch as Keras's backend; it is {backend}.")
-    return np.asarray(keras.ops.convert_to_numpy(found), "float32")

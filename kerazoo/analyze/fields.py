@@ -102,7 +102,7 @@ def resized(old, new, interpolation):
     reads = []
     for place in range(new // common):
         if interpolation == "nearest":
-            reads.append((place * old // new,) * 2)
+            reads.append(((2 * place + 1) * old // (2 * new),) * 2)
             continue
         middle = fractions.Fraction(2 * place + 1, 2) * old / new - fractions.Fraction(1, 2)
         low, high = math.floor(middle), math.ceil(middle)

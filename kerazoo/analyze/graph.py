@@ -1,9 +1,11 @@
 """A model as a flat list of calls: nested models opened, layers that are used twice called twice."""
 import dataclasses
+import operator
 
 import keras
 
 from kerazoo.deep_graphs import deep_graphs
+from kerazoo.networks import nodes_by_depth, taken_apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Call:
     """One use of a layer or operation.
 
     Attributes:
-        name: that of the layer, behind those of the models that hold it: "backbone/conv1".
+        name: that of the layer, behind those of the models that hold it: "backbone/conv1"; "conv1 (use 2)" where the
+            layer works a second time.
         operation: the Keras layer or operation.
         inputs, outputs: numbers of `Graph.values`.
         arguments: what it was called with, Keras's record.
@@ -41,54 +44,44 @@ class Graph:
     inputs: list
     outputs: list
 
-    def add(self, shape, dtype):
-        self.values.append(Value(tuple(shape), dtype))
-        return len(self.values) - 1
-
-
-def has_graph(model):
-    """Whether a model is functional or sequential, and built."""
-    return isinstance(model, keras.Model) and hasattr(graph_of(model), "_nodes_by_depth")
-
-
-def graph_of(model):
-    """The functional model inside of a sequential one; any other model itself."""
-    return getattr(model, "_functional", None) or model
-
 
 def flatten(model, input_shape=None):
     """The `Graph` of a model, on images of `input_shape` where the model leaves their size open."""
-    tensors = graph_of(model).inputs
-    shapes = [tuple(tensor.shape[1:]) for tensor in tensors]
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     if input_shape is not None:
         shapes = fixed_shapes(model, shapes, input_shape)
     if any(None in shape for shape in shapes):
         raise ValueError(
-            f"analyze needs a fixed image size; {model.name} takes {next(s for s in shapes if None in s)}. Give one: "
-            "analyze(model, input_shape=(224, 224, 3)), or build the model with an input_shape without None."
+            f"analyze needs a fixed image size; {model.name} takes {next(s for s in shapes if None in s)}. Give one, "
+            "such as input_shape=(224, 224, 3), or build the model with an input_shape without None."
         )
-    graph = Graph([], [], [], [])
-    graph.inputs = [graph.add(shape, tensor.dtype) for shape, tensor in zip(shapes, tensors)]
+    network = taken_apart(model, nodes_by_depth)
+    values = [Value(shape, tensor.dtype) for shape, tensor in zip(shapes, model.inputs)]
+    calls, within = [], {}  # casts are taken for what they cast
     with deep_graphs():
-        graph.outputs = walk(graph, model, graph.inputs, "", {})
-    return graph
+        for call in network.calls:
+            reads = tuple(within.get(number, number) for number in call.inputs)
+            if call.node is None:
+                within[call.outputs[0]] = reads[0]
+                values.append(values[reads[0]])
+                continue
+            if reads:
+                values += outputs_of(call.node, [values[number] for number in reads])
+            calls.append(Call(call.numbered, call.operation, reads, call.outputs, call.node.arguments))
+    outputs = [within.get(number, number) for number in network.outputs]
+    return Graph(calls, values, list(network.inputs), outputs)
 
 
 def fixed_shapes(model, shapes, wanted):
     """The model's input shapes with its open sides closed as wanted."""
+    wanted = read_shape(wanted)
     images = [shape for shape in shapes if len(shape) > 1]
-    try:
-        wanted = tuple(int(side) for side in wanted)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"input_shape must be (height, width, channels), such as (224, 224, 3); got {wanted!r}."
-        ) from None
     if len(images) != 1:
         raise ValueError(
             f"input_shape is for models with one image as input; {model.name} has {len(images)}. Build it with fixed "
             "sizes instead."
         )
-    fits = len(wanted) == len(images[0]) and min(wanted) > 0 and all(
+    fits = len(wanted) == len(images[0]) and all(
         own in (None, side) for own, side in zip(images[0], wanted)
     )
     if not fits:
@@ -99,34 +92,21 @@ def fixed_shapes(model, shapes, wanted):
     return [wanted if shape is images[0] else shape for shape in shapes]
 
 
-def walk(graph, model, inputs, prefix, uses):
-    """Add the calls inside of a model; return the numbers of its outputs."""
-    inner = graph_of(model)
-    numbers = {id(tensor): number for tensor, number in zip(inner.inputs, inputs)}
-    order = {id(operation): i for i, operation in enumerate(inner._operations)}
-    for depth in sorted(inner._nodes_by_depth, reverse=True):
-        for node in sorted(inner._nodes_by_depth[depth], key=lambda node: order[id(node.operation)]):
-            if node.is_input:
-                if not prefix:
-                    own = tuple(numbers[id(tensor)] for tensor in node.outputs)
-                    graph.calls.append(Call(node.operation.name, node.operation, (), own, node.arguments))
-                continue
-            read = [numbers[id(tensor)] for tensor in node.input_tensors]
-            operation = node.operation
-            if has_graph(operation) and len(graph_of(operation).inputs) == len(read):
-                made = walk(graph, operation, read, f"{prefix}{operation.name}/", uses)
-            else:
-                made = [graph.add(shape, dtype) for shape, dtype in outputs_of(node, [graph.values[i] for i in read])]
-                name = f"{prefix}{operation.name}"
-                uses[name] = uses.get(name, 0) + 1
-                again = f" (use {uses[name]})" if uses[name] > 1 else ""
-                graph.calls.append(Call(name + again, operation, tuple(read), tuple(made), node.arguments))
-            numbers |= {id(tensor): number for tensor, number in zip(node.outputs, made)}
-    return [numbers[id(tensor)] for tensor in inner.outputs]
+def read_shape(shape):
+    """An `input_shape` as a tuple of integers."""
+    try:
+        sides = tuple(operator.index(side) for side in shape)
+    except TypeError:
+        sides = ()
+    if not sides or min(sides) < 1:
+        raise ValueError(
+            f"input_shape must be (height, width, channels) in pixels, such as (224, 224, 3); got {shape!r}."
+        )
+    return sides
 
 
 def outputs_of(node, values):
-    """(shape without the batch, dtype) of each output for these inputs."""
+    """The `Value` of each output of a call for these inputs."""
     known = [tuple(tensor.shape[1:]) for tensor in node.input_tensors] == [value.shape for value in values]
     specs = node.outputs
     if not known or any(None in tensor.shape[1:] for tensor in specs):
@@ -144,7 +124,7 @@ def outputs_of(node, values):
                 f"The layer {node.operation.name} ({type(node.operation).__name__}) does not take {shapes}: {error} "
                 "Give another input_shape."
             ) from None
-    return [(spec.shape[1:], spec.dtype) for spec in specs]
+    return [Value(tuple(spec.shape[1:]), spec.dtype) for spec in specs]
 
 
 def at_inference(graph):

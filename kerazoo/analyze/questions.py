@@ -188,16 +188,17 @@ def count_parameters(layer, *, kernel=None, inputs=None, outputs=None, groups=1,
                 f"{layer!r} takes {' and '.join(COUNTED[layer])}; {name} is "
                 + ("missing." if value is None else f"{value!r}, and has no meaning here.")
             )
-    inputs = whole("inputs", inputs, 1)
+    inputs, groups = whole("inputs", inputs, 1), whole("groups", groups, 1)
+    if groups > 1 and layer != "conv":
+        raise ValueError(f"groups is for 'conv'; got groups={groups} for {layer!r}. Leave it out.")
     if layer.endswith("norm"):
         return inputs * (4 if layer == "batch_norm" and not trainable_only else 2)
     if layer == "depthwise_conv":
         return area(kernel) * inputs + inputs * bool(bias)
-    outputs, groups = whole("outputs", outputs, 1), whole("groups", groups, 1)
-    if groups > 1 and (layer != "conv" or inputs % groups or outputs % groups):
+    outputs = whole("outputs", outputs, 1)
+    if inputs % groups or outputs % groups:
         raise ValueError(
-            f"groups is for 'conv' and must divide inputs and outputs; got groups={groups} for {layer!r} with "
-            f"inputs={inputs}, outputs={outputs}."
+            f"groups must divide inputs and outputs; got groups={groups} with inputs={inputs}, outputs={outputs}."
         )
     biases = outputs * bool(bias)
     if layer == "dense":
@@ -209,6 +210,8 @@ def count_parameters(layer, *, kernel=None, inputs=None, outputs=None, groups=1,
 
 def area(kernel):
     sides = kernel if isinstance(kernel, (tuple, list)) else (kernel, kernel)
+    if len(sides) != 2:
+        raise ValueError(f"kernel must be an integer or (rows, columns); got {kernel!r}.")
     return math.prod(whole("kernel", side, 1, " or (rows, columns)") for side in sides)
 
 

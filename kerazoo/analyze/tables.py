@@ -29,6 +29,11 @@ def size(count):
     return f"{value:.3g} {units[0]}"
 
 
+def macs_in_words(macs):
+    """Multiply-accumulates in words: "416.5 M", "15.47 G"."""
+    return f"{macs / 1e6:.4g} M" if macs < 999.95e6 else f"{macs / 1e9:,.4g} G"
+
+
 def grid(columns, rows):
     """The columns that say something, and the cells of each row in them."""
     cells = [[column.cell(row) for column in columns] for row in rows]

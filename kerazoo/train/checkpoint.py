@@ -12,14 +12,10 @@ import struct
 
 import numpy as np
 
-MAGIC = b"kerazoo checkpoint, version 1\n"
+from kerazoo.files import MAGIC, Damaged, put  # noqa: F401 (the rooms beside this one put texts in place by it)
+
 NAME = re.compile(r"step_(\d+)\.checkpoint")
 KEPT = 2
-LONGEST = 100_000_000  # bytes of a header that are read without the checksum
-
-
-class Damaged(ValueError):
-    """A file is not, or no longer, what was written."""
 
 
 class Checkpoints:
@@ -114,22 +110,6 @@ def read(path):
     return header["note"], arrays
 
 
-def read_note(path):
-    """The note in a file's header, without the arrays, and unchecked.
-
-    Raises:
-        ValueError, KeyError, TypeError, struct.error: if it is not a checkpoint, or damaged there.
-        OSError: if it cannot be read.
-    """
-    with path.open("rb") as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            raise Damaged("it does not begin like a checkpoint")
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > LONGEST:
-            raise Damaged("its header is damaged")
-        return json.loads(file.read(length))["note"]
-
-
 def dtype_of(name):
     try:
         return np.dtype(name)
@@ -148,13 +128,6 @@ def replace(path, content):
         settle(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def put(path, text):
-    """Let a text take the place of a file in one step; it can be made again: no need to wait for the disk."""
-    part = path.with_name(f".part.{path.name}")
-    part.write_bytes(text.encode("utf-8"))
-    part.replace(path)
 
 
 def settle(part, path):

@@ -6,7 +6,7 @@ import re
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 
-from kerazoo.visualize.figures import DPI, cut, turn
+from kerazoo.visualize.figures import DPI, fitted, turn
 
 BOXES = 14  # on a page
 HIGH, APART = 42, 16  # pixels of a box and between two
@@ -21,6 +21,10 @@ BLOCK = re.compile(
     rf"|([a-z]+\d*)(?:_{ROLES}\d*)+$"
 )
 REPEATED = re.compile(r"block_?\d+[a-z]?$|stage\d+_[a-z0-9]+$")
+# What layers of the same kind differ in. Weights do not count: in DenseNet, each block reads more channels.
+SETTINGS = (
+    "filters", "units", "kernel_size", "pool_size", "strides", "dilation_rate", "groups", "depth_multiplier",
+)
 # A network's parts are told by their words; the color repeats these.
 FILLS = {"conv": "#d6e6f2", "dense": "#fbe3cf", "pool": "#d5ede4", "join": "#eeeeee", "other": "#f4f4f4"}
 
@@ -79,7 +83,7 @@ def architecture(model, page=1):
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     total = f"{model.count_params():,} parameters, {len(network.calls):,} layers"
-    write(axes, MARGIN, MARGIN, cut(f"{model.name}: {total}{said}", width - 2 * MARGIN, BOLD), BOLD, va="top")
+    write(axes, MARGIN, MARGIN, fitted(f"{model.name}: {total}{said}", width - 2 * MARGIN, BOLD), BOLD, va="top")
     write(axes, MARGIN, height - MARGIN, "At the left, what comes out: as high as the map, as wide as its channels, on "
           "a logarithmic scale.", SMALL, va="bottom", color="0.35")
 
@@ -183,7 +187,7 @@ def alike_as_one(boxes):
     for box in boxes:
         before = found[-1] if found else None
         if (
-            before is not None and REPEATED.search(box.title) and len(box.sources) == 1
+            before is not None and before.block and REPEATED.search(box.title) and len(box.sources) == 1
             and stands_for.get(id(box.sources[0]), box.sources[0]) is before
             and len(takers[id(box.sources[0])]) == 1 and signature(box) == signature(before)
         ):
@@ -199,9 +203,12 @@ def alike_as_one(boxes):
 
 
 def signature(box):
-    """What makes blocks alike: their name without its number, their kinds of layers, and the size of their map."""
+    """What makes blocks alike: their name without its number, their layers, and the size of their map."""
     calls = box.calls[: len(box.calls) // box.times]
-    kinds = [(type(call.operation).__name__, getattr(call.operation, "strides", None)) for call in calls]
+    kinds = [
+        (type(call.operation).__name__, *(getattr(call.operation, setting, None) for setting in SETTINGS))
+        for call in calls
+    ]
     return re.sub(r"(\d+[a-z]?|(?<=_)[a-z])$", "", box.title), kinds, tuple(calls[-1].shapes[0][1:-1])
 
 
@@ -240,10 +247,10 @@ def draw_box(axes, box, shape, y, tallest, deepest):
     said = describe(box)
     room = WIDE - 20
     if said:
-        write(axes, left + 10, y + HIGH * 0.3, cut(title, room, BOLD), BOLD)
-        write(axes, left + 10, y + HIGH * 0.72, cut(said, room, SMALL), SMALL)
+        write(axes, left + 10, y + HIGH * 0.3, fitted(title, room, BOLD), BOLD)
+        write(axes, left + 10, y + HIGH * 0.72, fitted(said, room, SMALL, middle=False), SMALL)
     else:
-        write(axes, left + 10, y + HIGH / 2, cut(title, room, BOLD), BOLD)
+        write(axes, left + 10, y + HIGH / 2, fitted(title, room, BOLD), BOLD)
     weights = {id(weight): math.prod(weight.shape) for call in box.calls for weight in call.weights}
     count = sum(weights.values())
     sides = " × ".join("?" if side is None else f"{side:,}" for side in shape)
@@ -332,7 +339,6 @@ def stride(operation):
 def activation(operation):
     name = getattr(operation.activation, "__name__", "linear")
     return "" if name == "linear" else f" {name}"
-
 
 
 def write(axes, x, y, text, font, va="center", **options):

@@ -2,7 +2,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from kerazoo.visualize.figures import COLORS, MARKERS, check_array, check_names
+from kerazoo.visualize.figures import COLORS, MARKERS, as_array, check_indices, check_names, legend
 
 METHODS = ("pca", "tsne")
 MOST_CLASSES = len(COLORS) * len(MARKERS)
@@ -38,21 +38,17 @@ def embedding(features, labels, class_names=None, method="pca"):
     """
     if method not in METHODS:
         raise ValueError(f"method: got {method!r}, wanted {' or '.join(map(repr, METHODS))}.")
-    features = check_array(features, "features")
+    wanted = "numbers (n, d), a row an image, n from 3 on and d from 2 on"
+    features = as_array(features, "features", wanted)
     if features.ndim != 2 or features.dtype.kind not in "biuf" or len(features) < 3 or features.shape[1] < 2:
         raise ValueError(
-            f"features: got shape {features.shape} of {features.dtype}, wanted numbers (n, d), a row an image, n from "
-            "3 on and d from 2 on. Maps (n, height, width, channels): take their mean over height and width."
+            f"features: got shape {features.shape} of {features.dtype}, wanted {wanted}. Maps (n, height, width, "
+            "channels): take their mean over height and width."
         )
     features = features.astype("float64")
     if not np.isfinite(features).all():
         raise ValueError("features: some are NaN or infinite. Look at the model's weights, or at the images.")
-    labels = np.asarray(labels)
-    labels = labels.argmax(-1) if labels.ndim == 2 and labels.shape[1] > 1 else labels.reshape(len(labels), -1)[:, 0]
-    if labels.shape != (len(features),) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise ValueError(
-            f"labels: got shape {labels.shape} of {labels.dtype}, wanted {len(features):,} class indices, one an image."
-        )
+    labels = check_indices(labels, len(features))
     names = check_names(class_names, len(class_names) if class_names is not None else int(labels.max()) + 1)
     if labels.max() >= len(names):
         raise ValueError(f"class_names: got {len(names)} of them, and labels up to {labels.max()}.")
@@ -67,23 +63,23 @@ def embedding(features, labels, class_names=None, method="pca"):
     many = len(present) > len(MARKERS)
     figure = Figure(figsize=(8, 5.6), layout="constrained")
     axes = figure.subplots()
+    groups, said = [], []
     for index, k in enumerate(present):
         here = labels == k
-        axes.scatter(
+        said.append(f"{names[k]} ({here.sum():,})")
+        groups.append(axes.scatter(
             *places[here].T, s=18, marker=MARKERS[index // len(COLORS) if many else index % len(MARKERS)],
-            color=COLORS[index % len(COLORS)], alpha=0.75, linewidths=0, label=f"{names[k]} ({here.sum():,})",
-        )
+            color=COLORS[index % len(COLORS)], alpha=0.75, linewidths=0,
+        ))
     axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
     if method == "tsne":
         axes.set(xticks=[], yticks=[])  # its units mean nothing
     axes.grid(alpha=0.3)
     axes.set_title(title, fontsize=10)
-    legend = figure.legend(
-        loc="outside right upper", fontsize=8, ncols=1 + (len(present) - 1) // 25, title="class (images)",
-        title_fontsize=8,
+    legend(
+        figure, groups, said, loc="outside right upper", fontsize=8, ncols=1 + (len(present) - 1) // 25,
+        title="class (images)", title_fontsize=8,
     )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
     return figure
 
 

@@ -71,7 +71,7 @@ def grid(pictures, captions=None, rows=None, columns=None, cell=CELL, title=None
     width = round(scale * max(picture.shape[1] for picture in every))
     height = round(scale * max(picture.shape[0] for picture in every))
     captions = captions or [[""] * len(row) for row in pictures]
-    captions = [[cut(text, width) for text in row] for row in captions]
+    captions = [[fitted(text, width) for text in row] for row in captions]
     gap = 6
     names = [line for name in rows or [] for line in name.splitlines()]
     left = gap + round(max(map(text_width, names), default=0)) + gap if rows else gap
@@ -95,7 +95,7 @@ def grid(pictures, captions=None, rows=None, columns=None, cell=CELL, title=None
     for i, line in enumerate(head):
         write(gap, gap + i * TITLE_LINE, line, fontproperties=TITLE, ha="left", va="top")
     for j, name in enumerate(columns or []):
-        write(left + j * (width + gap) + width / 2, top - 4, cut(name, width), ha="center", va="bottom")
+        write(left + j * (width + gap) + width / 2, top - 4, fitted(name, width), ha="center", va="bottom")
     for i, line in enumerate(foot):
         write(gap, total[1] - bottom + i * LINE, line, ha="left", va="top", color="0.35")
     y = top
@@ -128,14 +128,37 @@ def text_width(line, font=FONT):
     return text_to_path.get_text_width_height_descent(line, font, ismath=False)[0] * DPI / 72 if line else 0
 
 
-def cut(text, width, font=FONT):
-    """Lines of text, shortened to so many pixels."""
+def fitted(text, width, font=FONT, middle=True):
+    """Lines of text, each of at most so many pixels: what is too long loses its middle, as names do, or its end."""
+    from kerazoo.analyze.tables import cut  # here, because its room loads Keras, and some pictures do without
+
     lines = text.splitlines()
     for i, line in enumerate(lines):
-        while len(line) > 1 and text_width(lines[i], font) > width:
-            line = line[:-1]
-            lines[i] = f"{line}…"
+        length = len(line)
+        while length > 2 and text_width(lines[i], font) > width:
+            length -= 1
+            lines[i] = cut(line, length) if middle else f"{line[: length - 1]}…"
     return "\n".join(lines)
+
+
+def some(names, most=8):
+    """Names in a row, the first ones of many."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more if names else "none"
+
+
+def look(k):
+    """Color and dashes of the line number k: the first 28 are told apart."""
+    return {"color": COLORS[k % len(COLORS)], "linestyle": ("-", "--", ":", "-.")[k // len(COLORS) % 4]}
+
+
+def legend(place, lines, names, **options):
+    """A legend with these names as they are: matplotlib leaves out those that begin with "_", and reads "$" as math."""
+    made = place.legend(lines, [str(k) for k in range(len(names))], **options)
+    for text, name in zip(made.get_texts(), names):
+        text.set_parse_math(False)
+        text.set_text(str(name))
+    return made
 
 
 def wrap(text, width, font):
@@ -165,14 +188,20 @@ def check_images(images):
 
 
 def check_array(images, name="images"):
-    if not hasattr(images, "shape") and not isinstance(images, (list, tuple)):
-        raise ValueError(f"{name}: got {type(images).__name__}, wanted an array (n, height, width, channels).")
+    return as_array(
+        images, name, "an array (n, height, width, channels)",
+        "a list of arrays of several sizes, wanted one size. Resize them first",
+    )
+
+
+def as_array(values, name, wanted, uneven=None):
+    """An array of what may be a list; `uneven` is what to say of rows that differ in length."""
+    if not hasattr(values, "shape") and not isinstance(values, (list, tuple, range)):
+        raise ValueError(f"{name}: got {type(values).__name__}, wanted {wanted}.")
     try:
-        return np.asarray(images)
+        return np.asarray(values)
     except ValueError:
-        raise ValueError(
-            f"{name}: got a list of arrays of several sizes, wanted one size. Resize them first."
-        ) from None
+        raise ValueError(f"{name}: got {uneven or f'rows of several lengths, wanted {wanted}'}.") from None
 
 
 def check_count(images):
@@ -186,13 +215,12 @@ def check_labels(labels, class_names, n):
         if class_names is not None:
             raise ValueError("class_names: got names, but no labels. Pass both, or neither.")
         return np.eye(n), [f"image {k + 1}" for k in range(n)]
-    labels = np.asarray(labels)
+    wanted = f"{n} integers ({n},), or one-hot or soft labels ({n}, classes), one row an image"
+    labels = as_array(labels, "labels", wanted)
     kinds = {1: "iu", 2: "iuf"}.get(labels.ndim, "")
-    if labels.dtype.kind not in kinds or len(labels) != n:
-        raise ValueError(
-            f"labels: got shape {labels.shape} of {labels.dtype}, wanted {n} integers ({n},), or one-hot or soft "
-            f"labels ({n}, classes), one row an image."
-        )
+    if labels.dtype.kind not in kinds or len(labels) != n or 0 in labels.shape:
+        raise ValueError(f"labels: got shape {labels.shape} of {labels.dtype}, wanted {wanted}.")
+    check_finite(labels)
     if labels.ndim == 1 and labels.min() < 0:
         raise ValueError(f"labels: got {labels.min()} among them, wanted class indices from 0 on.")
     classes = labels.shape[1] if labels.ndim == 2 else int(labels.max()) + 1
@@ -206,11 +234,11 @@ def check_labels(labels, class_names, n):
 
 def check_answers(labels, probabilities, class_names=None):
     """True class indices (n,), one probability a class (n, classes), and a name a class, whatever form they came in."""
-    probabilities = np.asarray(probabilities)
+    wanted = "numbers (n, classes), as model.predict returns them"
+    probabilities = as_array(probabilities, "probabilities", wanted)
     if probabilities.ndim != 2 or probabilities.dtype.kind not in "iuf" or 0 in probabilities.shape:
         raise ValueError(
-            f"probabilities: got shape {probabilities.shape} of {probabilities.dtype}, wanted numbers (n, classes), as "
-            "model.predict returns them."
+            f"probabilities: got shape {probabilities.shape} of {probabilities.dtype}, wanted {wanted}."
         )
     if not np.isfinite(probabilities).all():
         bad = int((~np.isfinite(probabilities)).any(-1).sum())
@@ -219,22 +247,38 @@ def check_answers(labels, probabilities, class_names=None):
             "weights may be: look at its training, or at the images."
         )
     n, classes = probabilities.shape
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape == (n, classes) and classes > 1:
-        labels = labels.argmax(-1)
-    elif labels.ndim == 2 and labels.shape == (n, 1):
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != n:
-        raise ValueError(
-            f"labels: got shape {labels.shape} of {labels.dtype}, wanted {n:,} integers ({n},) or one-hot labels "
-            f"({n}, {classes}), one row an image."
-        )
-    if labels.min() < 0 or labels.max() >= classes:
+    labels = check_indices(labels, n, classes)
+    if labels.max() >= classes:
         raise ValueError(
             f"labels: got {labels.min()} to {labels.max()} among them, wanted class indices from 0 to {classes - 1}, "
             f"as there are {classes} probabilities an image."
         )
     return labels, probabilities, check_names(class_names, classes)
+
+
+def check_indices(labels, n, classes=None):
+    """True class indices (n,), from indices or from one-hot or soft labels, of so many classes if that is known."""
+    wanted = f"{n:,} class indices ({n},) or one-hot labels ({n}, {classes or 'classes'}), one row an image"
+    given = as_array(labels, "labels", wanted)
+    labels = given
+    if given.shape == (n, 1):
+        labels = given[:, 0]
+    elif given.ndim == 2 and given.dtype.kind in "biuf" and given.shape[1] and classes in (None, given.shape[1]):
+        check_finite(given)
+        labels = given.argmax(-1)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise ValueError(f"labels: got shape {given.shape} of {given.dtype}, wanted {wanted}.")
+    if labels.min() < 0:
+        raise ValueError(
+            f"labels: got {labels.min()} to {labels.max()} among them, wanted class indices from 0"
+            f"{f' to {classes - 1}' if classes else ' on'}."
+        )
+    return labels
+
+
+def check_finite(labels):
+    if not np.isfinite(labels).all():
+        raise ValueError("labels: some are NaN or infinite. Look at where they come from.")
 
 
 def check_names(class_names, classes):

@@ -4,7 +4,7 @@ import math
 import numpy as np
 from matplotlib import colormaps
 
-from kerazoo.visualize.figures import check_whole, grid, in_rows, turn
+from kerazoo.visualize.figures import check_whole, grid, in_rows, some, turn
 
 TILE = 90  # pixels of the figure for the longer side of a filter or a map
 ACROSS = 8  # maps in a row
@@ -47,8 +47,8 @@ def filters(model, layer=None, page=1):
         # A block or stage ends in a layer without one; its last kernel is meant.
         inside = [one for one in network.calls if f"/{one.name}".rpartition("/")[2].startswith(f"{layer}_")]
         choices = [call] if call.name.rpartition("/")[2] == layer or not inside else inside[::-1]
-        call = next((one for one in choices if kernel_of(one, network.model) is not None), call)
-        kernel = kernel_of(call, network.model)
+        call = next((one for one in choices if kernel_of(one, network) is not None), call)
+        kernel = kernel_of(call, network)
         if kernel is None:
             raise ValueError(
                 f"layer: {call.name} ({type(call.operation).__name__}) has no kernel that can be shown as pictures; "
@@ -62,7 +62,7 @@ def filters(model, layer=None, page=1):
                 "filter to show."
             )
         call = find_call(network, known[0])
-        kernel = kernel_of(call, network.model)
+        kernel = kernel_of(call, network)
     check_whole("page", page, 1, None)
     rows, columns, inputs, count = kernel.shape
     where = f"{call.name} of {model.name}: {count:,} {'units' if is_dense(call) else 'filters'} of {rows} × {columns}"
@@ -88,10 +88,10 @@ def filters(model, layer=None, page=1):
 
 
 def with_kernels(network):
-    return list(dict.fromkeys(call.name for call in network.calls if kernel_of(call, network.model) is not None))
+    return list(dict.fromkeys(call.name for call in network.calls if kernel_of(call, network) is not None))
 
 
-def kernel_of(call, model):
+def kernel_of(call, network):
     """The kernel of a convolution as (rows, columns, inputs, filters), or None."""
     import keras
     from keras import ops
@@ -108,14 +108,43 @@ def kernel_of(call, model):
         if isinstance(operation, (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)):
             return kernel.reshape(*kernel.shape[:2], 1, -1)
         return kernel
-    image = model.inputs[0].shape[1:]
-    if is_dense(call) and len(kernel.shape) == 2 and None not in image and kernel.shape[0] == math.prod(image):
+    image = network.model.inputs[0].shape[1:]
+    if len(kernel.shape) == 2 and None not in image and kernel.shape[0] == math.prod(image) and reads_pixels(
+        call, network
+    ):
         return np.asarray(ops.convert_to_numpy(ops.cast(kernel, "float32"))).reshape(*image, -1)
     return None
 
 
 def is_dense(call):
     return type(call.operation).__name__ == "Dense"
+
+
+def reads_pixels(call, network):
+    """Whether a dense layer gets the image pixel by pixel, not what other layers have made of it."""
+    makers = {number: one for one in network.calls for number in one.outputs}
+    image = tuple(network.model.inputs[0].shape)
+    if not is_dense(call):
+        return False
+    while call.inputs[0] not in network.inputs:
+        call = makers[call.inputs[0]]
+        if not keeps_places(call, image):
+            return False
+    return True
+
+
+def keeps_places(call, image):
+    """Whether each value that comes out is that of one pixel and channel, in the image's order."""
+    import keras
+
+    kept = keras.layers
+    if call.node is None or isinstance(
+        call.operation, (kept.Flatten, kept.Reshape, kept.Rescaling, kept.Normalization, kept.Identity)
+    ):
+        return True
+    # Augmentation, noise and dropout, which are at work in training alone.
+    in_training = getattr(call.operation, "_call_has_training_arg", False)
+    return in_training and not call.weights and [tuple(shape) for shape in call.shapes] == [image]
 
 
 def picture_of(weights, largest=None):
@@ -139,11 +168,6 @@ def tile(picture, side=TILE):
     size = [max(round(n * side / longest), 1) for n in picture.shape[1::-1]]
     how = Image.Resampling.NEAREST if longest <= side else Image.Resampling.BOX
     return np.asarray(Image.fromarray(picture).resize(size, how))
-
-
-def some(names, most=8):
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "none"
 
 
 def feature_maps(model, image, layers=None, page=1):

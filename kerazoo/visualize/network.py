@@ -1,57 +1,15 @@
-"""The calls of layers that make up a model, nested models' included, and running a part of them on images."""
-import collections
-import dataclasses
-import itertools
-
+"""What happens inside of a model on images: its calls of layers, a part of them run, what its scores mean."""
 import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.deep_graphs import nodes_behind
+from kerazoo.gradients import slope  # noqa: F401
+from kerazoo.networks import has_graph, named, run, taken_apart  # noqa: F401
 from kerazoo.registry import nearest
 from kerazoo.visualize.figures import check_array, check_count
 
 CHUNK = 8  # images that run through a network at once
 PASS_ON = (keras.layers.Identity, keras.layers.Reshape, keras.layers.Flatten, keras.layers.Dropout)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Call:
-    """One call of a layer or operation; a layer that is used twice has two.
-
-    Attributes:
-        name: that of the layer, behind those of the models that it is inside of, such as "resnet50/conv1".
-        operation: the layer.
-        node: what it was called with, as Keras keeps it; None for a cast to another type.
-        inputs, outputs: which tensors it takes and gives: numbers, the same wherever the same tensor is meant.
-        shapes: of its outputs.
-    """
-
-    name: str
-    operation: object
-    node: object
-    inputs: tuple
-    outputs: tuple
-    shapes: tuple
-
-    @property
-    def weights(self):
-        return list(getattr(self.operation, "weights", ()))
-
-    @property
-    def is_map(self):
-        """Whether it gives a map of features (batch, height, width, channels) of more than one place."""
-        return len(self.shapes) == 1 and len(self.shapes[0]) == 4 and tuple(self.shapes[0][1:3]) != (1, 1)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Network:
-    """A model as a list of calls, in the order in which they can run."""
-
-    model: keras.Model
-    calls: list
-    inputs: tuple
-    outputs: tuple
 
 
 def network_of(model, what):
@@ -69,15 +27,15 @@ def network_of(model, what):
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"{what} takes a keras.Model; got {type(model).__name__}.")
-    if not getattr(model, "inputs", None):
+    if not has_graph(model):
         if not model.built:
             raise ValueError(
                 f"The model {model.name!r} has not been built, so that it has no layers to follow. Begin it with "
                 "keras.Input(shape=(height, width, channels)), or call model.build((None, height, width, channels))."
             )
         raise ValueError(
-            f"{model.name!r} is a subclassed model ({type(model).__name__}), whose calls Keras does not record, so "
-            f"that {what} cannot see inside. Build it as a functional model: keras.Model(inputs, outputs)."
+            f"{model.name!r} is a subclassed model ({type(model).__name__}) with a call of its own, so that {what} "
+            "cannot see which layers it runs. Build it as a functional model: keras.Model(inputs, outputs)."
         )
     if len(model.inputs) != 1 or len(model.inputs[0].shape) != 4:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in model.inputs)
@@ -87,84 +45,7 @@ def network_of(model, what):
         )
     if any(getattr(layer, "data_format", None) == "channels_first" for layer in model.layers):
         raise ValueError(f"{what} takes models with the channels last; {model.name!r} has channels_first layers.")
-    numbers, calls = itertools.count(), []
-    first = tuple(next(numbers) for _ in model.inputs)
-    last = follow(model, "", first, numbers, calls)
-    return Network(model, calls, first, tuple(last))
-
-
-def follow(model, prefix, given, numbers, calls):
-    """Append the calls inside of a model that gets the tensors `given`; return its outputs."""
-    known = dict(zip(map(id, model.inputs), given))
-    for node in nodes_behind(model.outputs, until=model.inputs):
-        operation = node.operation
-        inputs = tuple(known[id(tensor)] for tensor in node.input_tensors)
-        name = prefix + operation.name
-        inner = getattr(operation, "inputs", None) if isinstance(operation, keras.Model) else None
-        if inner and len(inner) == len(inputs):
-            # Keras casts at the door of each model.
-            for k, (outer, tensor) in enumerate(zip(node.input_tensors, inner)):
-                if outer.dtype != tensor.dtype:
-                    made = (next(numbers),)
-                    calls.append(Call(name, cast(tensor.dtype), None, inputs[k : k + 1], made, (tensor.shape,)))
-                    inputs = (*inputs[:k], *made, *inputs[k + 1 :])
-            outputs = tuple(follow(operation, f"{name}/", inputs, numbers, calls))
-        else:
-            outputs = tuple(next(numbers) for _ in node.outputs)
-            calls.append(Call(name, operation, node, inputs, outputs, tuple(tensor.shape for tensor in node.outputs)))
-        known.update(zip(map(id, node.outputs), outputs))
-    return [known[id(tensor)] for tensor in model.outputs]
-
-
-def cast(dtype):
-    return lambda tensor: ops.cast(tensor, dtype)
-
-
-def run(network, wanted, values, bare=None):
-    """Compute tensors of a network, at inference.
-
-    Args:
-        network: a `Network`.
-        wanted: the numbers of the tensors.
-        values: {number: tensor} of those to begin with.
-        bare: a call whose activation is left out.
-
-    Returns:
-        A list of tensors, one for each number.
-    """
-    waiting, chosen = set(wanted) - set(values), []
-    for call in reversed(network.calls):
-        if waiting.intersection(call.outputs):
-            chosen.append(call)
-            waiting.update(set(call.inputs) - set(values))
-    values, left = dict(values), collections.Counter(number for call in chosen for number in call.inputs)
-    for call in reversed(chosen):
-        values.update(zip(call.outputs, one(call, [values[number] for number in call.inputs], call is bare)))
-        for number in call.inputs:
-            left[number] -= 1
-            if not left[number] and number not in wanted:
-                values.pop(number, None)  # a deep network's maps would fill the memory
-    return [values[number] for number in wanted]
-
-
-def one(call, inputs, bare):
-    """The outputs of a call."""
-    if call.node is None:
-        return [call.operation(*inputs)]
-    operation = call.operation
-    args, kwargs = call.node.arguments.fill_in(dict(zip(map(id, call.node.input_tensors), inputs)))
-    if getattr(operation, "_call_has_training_arg", False):
-        kwargs["training"] = False
-    if not bare:
-        return keras.tree.flatten(operation(*args, **kwargs))
-    if not getattr(operation, "weights", None):
-        return inputs  # nothing but the activation
-    kept = operation.activation
-    operation.activation = keras.activations.linear
-    try:
-        return keras.tree.flatten(operation(*args, **kwargs))
-    finally:
-        operation.activation = kept
+    return taken_apart(model)
 
 
 def ending(network, what):
@@ -222,19 +103,12 @@ def find_call(network, name):
     Raises:
         ValueError: if there is none; the nearest names are suggested.
     """
-    def own(call):
-        return call.name.rpartition("/")[2]
-
     calls = network.calls
-    if isinstance(name, str):
-        for matches in (
-            lambda call: call.name == name, lambda call: own(call) == name,
-            lambda call: call.name.startswith((f"{name}_", f"{name}/")), lambda call: own(call).startswith(f"{name}_"),
-        ):
-            if found := [call for call in calls if matches(call)]:
-                return found[-1]
+    call = named(calls, name) if isinstance(name, str) else None
+    if call is not None:
+        return call
     names = list(dict.fromkeys(call.name for call in calls))
-    stages = list(dict.fromkeys(own(call).split("_")[0] for call in calls))
+    stages = list(dict.fromkeys(call.name.rpartition("/")[2].split("_")[0] for call in calls))
     raise ValueError(
         f"{network.model.name} has no layer, block or stage {name!r}{nearest(name, names + stages)} Its layers begin "
         f"with: {', '.join(stages[:40])}{', …' if len(stages) > 40 else ''}."
@@ -289,32 +163,3 @@ def as_input(network, images):
 
 def numbers_of(tensor):
     return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
-
-
-def slope(function, x):
-    """The gradient of ``function(x)``, one score an image, on x; None where there is no way from one to the other.
-
-    Raises:
-        ValueError: if the backend computes none.
-    """
-    backend = keras.config.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            total = tf.reduce_sum(function(x))
-        try:
-            return tape.gradient(total, x)
-        except LookupError:  # an operation without a gradient
-            return None
-    if backend == "jax":
-        import jax
-
-        return jax.grad(lambda x: function(x).sum())(x)
-    if backend == "torch":
-        import torch
-
-        x = x.detach().requires_grad_(True)
-        return torch.autograd.grad(function(x).sum(), x, allow_unused=True)[0]
-    raise ValueError(f"Gradients are computed on TensorFlow, JAX and PyTorch; Keras runs on {backend} here.")

@@ -4,39 +4,47 @@ import math
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 
-from kerazoo.visualize.figures import COLORS, as_pictures, check_answers, check_array, check_whole, turn
+from kerazoo.visualize.figures import (
+    CELL, COLORS, as_pictures, check_answers, check_array, check_whole, fitted, text_width, turn,
+)
 
 CLASSES = 20  # on a page of a confusion matrix
 LONGEST = 24  # characters of a class's name in it
+SMALL = FontProperties(size=8)
 
 
-def mistakes(images, labels, probabilities, class_names, count=40):
+def mistakes(images, labels, probabilities, class_names=None, count=40):
     """Show misclassified images, the most confident mistake first.
 
     Args:
         images: (n, height, width, channels), pixels in 0..255.
-        labels: (n,) true class indices.
-        probabilities: (n, classes).
-        class_names: a list of str.
-        count: images shown at most.
+        labels: (n,) true class indices, or one-hot (n, classes).
+        probabilities: (n, classes), from 0 to 1.
+        class_names: a list of str, one a class; None: their indices.
+        count: images shown at most, at least 1.
 
     Returns:
         A `matplotlib.figure.Figure`; it says so where there is no mistake.
 
     Raises:
-        ValueError: if the lengths disagree.
+        ValueError: if the lengths disagree, a label is out of range, an image cannot be shown, or the model's answers
+            are no probabilities.
 
     Example:
         >>> kerazoo.visualize.mistakes(images, labels, probabilities, test.class_names).savefig("mistakes.png")
     """
-    images, labels, probabilities = check_array(images), np.asarray(labels), np.asarray(probabilities)
-    if not len(images) == len(labels) == len(probabilities) or probabilities.shape[-1] != len(class_names):
-        raise ValueError(
-            "images, labels and probabilities must have one row an image, and probabilities one column a class name; "
-            f"got {images.shape}, {labels.shape}, {probabilities.shape} and {len(class_names)} names."
-        )
     labels, probabilities, class_names = check_answers(labels, probabilities, class_names)
+    # A row may add up to anything: of a model with a sigmoid for each class, each is a share of its own.
+    check_shares(probabilities, adding_up=False)
+    check_whole("count", count, 1, None)
+    images = check_array(images)
+    if images.ndim != 4 or len(images) != len(labels) or 0 in images.shape:
+        raise ValueError(
+            f"images: got shape {images.shape}, wanted ({len(labels)}, height, width, channels), one image a row of "
+            "probabilities. For gray images without the last axis, pass images[..., None]."
+        )
     predicted = probabilities.argmax(-1)
     wrong = np.flatnonzero(predicted != labels)
     shown = wrong[np.argsort(-probabilities[wrong, predicted[wrong]], kind="stable")][:count]
@@ -47,17 +55,25 @@ def mistakes(images, labels, probabilities, class_names, count=40):
                     + (f", shown: the most confident {len(shown)}" if len(shown) < len(wrong) else ""))
     if not len(shown):
         return figure
-    pictures = as_pictures(images[shown])
+    try:
+        images = images[shown] if images.dtype == "uint8" else images[shown].astype("float32")
+    except (TypeError, ValueError):
+        raise ValueError(f"images: got {images.dtype}, wanted pixels as numbers.") from None
+    if not np.isfinite(images).all():
+        raise ValueError("images: some pixels are NaN or infinite. Repair those images, or leave them out.")
+    pictures = as_pictures(images)
     for axes, i in zip(figure.subplots(rows, columns, squeeze=False).flat, range(rows * columns)):
         axes.axis("off")
         if i >= len(shown):
             continue
         k, image = shown[i], pictures[i]
         axes.imshow(image.squeeze(-1) if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(
-            f"is {shortened(class_names[labels[k]], 20)}\nsays {shortened(class_names[predicted[k]], 14)} "
-            f"({100 * probabilities[k, predicted[k]]:.0f} %)", fontsize=8, parse_math=False,
-        )
+        share = f"({100 * probabilities[k, predicted[k]]:.0f} %)"
+        lines = ("is", class_names[labels[k]], ""), ("says", class_names[predicted[k]], share)
+        axes.set_title("\n".join(
+            f"{before} {fitted(name, CELL - text_width(f'{before} {behind}', SMALL), SMALL)} {behind}".rstrip()
+            for before, name, behind in lines
+        ), fontproperties=SMALL, parse_math=False)
     return figure
 
 
@@ -82,6 +98,8 @@ def confusion_matrix(labels, probabilities, class_names=None, page=1):
     Example:
         >>> kerazoo.visualize.confusion_matrix(labels, probabilities, test.class_names).savefig("confusion.png")
     """
+    from kerazoo.analyze.tables import cut  # here, because its room loads Keras
+
     labels, probabilities, names = check_answers(labels, probabilities, class_names)
     predicted = probabilities.argmax(-1)
     chosen, said = turn(range(len(names)), CLASSES, page)
@@ -89,7 +107,7 @@ def confusion_matrix(labels, probabilities, class_names=None, page=1):
     inside = (labels >= chosen[0]) & (labels <= chosen[-1])
     np.add.at(counts, (labels[inside] - chosen[0], predicted[inside]), 1)
     here = counts[:, chosen[0] : chosen[-1] + 1]
-    columns = [shortened(names[k], LONGEST) for k in chosen]
+    columns = [cut(names[k], LONGEST) for k in chosen]
     if said:
         here = np.concatenate([here, counts.sum(1, keepdims=True) - here.sum(1, keepdims=True)], 1)
         columns.append("others")
@@ -106,7 +124,7 @@ def confusion_matrix(labels, probabilities, class_names=None, page=1):
                   color="white" if shares[i, j] > 0.6 else "black")
     text = {"fontsize": 8, "parse_math": False}
     axes.set_xticks(range(len(columns)), columns, rotation=90 if max(map(len, columns)) > 2 else 0, **text)
-    rows = [f"{shortened(names[k], LONGEST)} ({n:,})" for k, n in zip(chosen, totals)]
+    rows = [f"{cut(names[k], LONGEST)} ({n:,})" for k, n in zip(chosen, totals)]
     axes.set_yticks(range(len(chosen)), rows, **text)
     axes.set_xlabel("answer of the model")
     axes.set_ylabel("true class (images)")
@@ -184,15 +202,12 @@ def calibration_error(labels, probabilities, bins):
     return float(error), np.stack([counts, *sums], -1)
 
 
-def check_shares(probabilities):
+def check_shares(probabilities, adding_up=True):
     sums = probabilities.sum(-1)
-    if probabilities.min() < -1e-3 or probabilities.max() > 1 + 1e-3 or np.abs(sums - 1).max() > 0.02:
+    outside = probabilities.min() < -1e-3 or probabilities.max() > 1 + 1e-3
+    if outside or adding_up and np.abs(sums - 1).max() > 0.02:
         raise ValueError(
             f"probabilities: got values from {probabilities.min():.3g} to {probabilities.max():.3g} in rows that add "
-            f"up to {sums.min():.3g} to {sums.max():.3g}, wanted 0 to 1, adding up to 1. If they are logits, "
-            "take keras.ops.softmax(logits) first."
+            f"up to {sums.min():.3g} to {sums.max():.3g}, wanted 0 to 1{', adding up to 1' * adding_up}. If they are "
+            "logits, take keras.ops.softmax(logits) first."
         )
-
-
-def shortened(name, most):
-    return name if len(name) <= most else f"{name[: most - 1]}…"

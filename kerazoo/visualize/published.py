@@ -2,7 +2,7 @@
 from matplotlib.figure import Figure
 
 from kerazoo.registry import facts, list_models
-from kerazoo.visualize.figures import COLORS, MARKERS
+from kerazoo.visualize.figures import COLORS, MARKERS, some
 
 
 def comparison(names=None):
@@ -59,16 +59,12 @@ def comparison(names=None):
     missing = [row.name for row in chosen if row.top1 is None]
     figure.suptitle(
         "Published accuracy against work and size"
-        + (f"\nnot shown, as none is published: {shortened(missing)}" if missing and names is not None else ""),
+        + (f"\nnot shown, as none is published: {some(missing, 6)}" if missing and names is not None else ""),
         fontsize=10,
     )
     for axes, value in zip(panels, (lambda row: row.gmacs, lambda row: row.parameters / 1e6)):
         label(figure, axes, [(value(row), row.top1, row.name) for row in shown])
     return figure
-
-
-def shortened(names, most=6):
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def label(figure, axes, points):

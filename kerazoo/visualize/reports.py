@@ -11,9 +11,10 @@ import string
 
 import numpy as np
 
-from kerazoo.train import checkpoint
+from kerazoo.files import put
 from kerazoo.visualize import runs
 from kerazoo.visualize.figures import DPI
+from kerazoo.words import duration
 
 PAGE = pathlib.Path(__file__).with_name("report.html")
 SHARP = 2  # pixels of a picture for one of the page
@@ -52,7 +53,7 @@ def report(*folders, path=None, model=None, data=None):
         folders: the folder of a run of `kerazoo.train.Run`, or several.
         path: the file to write, ending in .html; None: `report.html` in the folder of the one run, or, of several, in
             the current folder.
-        model: the trained `keras.Model`, of one run; None: `best.keras` or `last.keras` of the folder.
+        model: the trained `keras.Model`, built, of one run; None: `best.keras` or `last.keras` of the folder.
         data: the test images, of one run: a data set of `kerazoo.data.load`, or any iterable of (images, labels)
             batches, or two arrays (images, labels). None: the test split of the data set that the run's options name,
             if that can be had without a download. At most 10,000 images are looked at.
@@ -72,12 +73,29 @@ def report(*folders, path=None, model=None, data=None):
         raise ValueError("folders: got none, wanted the folder of a training run, such as runs/x, or several.")
     if len(folders) > 1 and (model is not None or data is not None):
         raise ValueError("model, data: they are for the report of one run; of several, each is read from its folder.")
+    check_model(model)
     path = target(folders, path)
     left = [runs.read_run(folder, more=model is not None) for folder in folders]
     found = [look(one, model, data) for one in left]
     content = single(found[0]) if len(found) == 1 else several(found)
     write(path, content)
     return path
+
+
+def check_model(model):
+    if model is None:
+        return
+    import keras
+
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"model: got {model!r}, wanted a keras.Model. Those in files are loaded by kerazoo.load_model(path)."
+        )
+    if not model.built:
+        raise ValueError(
+            f"model: {model.name!r} has not been built, so that it has no weights. Call it on images, or "
+            "model.build((None, height, width, channels))."
+        )
 
 
 def target(folders, path):
@@ -92,7 +110,7 @@ def write(path, content):
     """The file, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.put(path, content)
+        put(path, content)
     except OSError as error:
         raise type(error)(f"The report {path} cannot be written ({error.strerror}). Name another file.") from None
 
@@ -108,20 +126,27 @@ def look(left, model, data):
     run.model = load(run) if model is None else model
     if run.model is None:
         return run
-    with noting(run, "The table of layers"):
-        import kerazoo.analyze
-
-        run.analysis = kerazoo.analyze(run.model)
     with noting(run, "Test images"):
         dataset = find_data(run) if data is None else data
         if dataset is not None:
             run.images, run.labels, run.data = read_data(dataset)
             run.class_names = getattr(dataset, "class_names", None)
+    with noting(run, "The table of layers"):
+        import kerazoo.analyze
+
+        run.analysis = kerazoo.analyze(run.model, open_size(run))
     run.class_names = run.class_names or left.class_names
     if run.images is not None:
         with noting(run, "The model's answers"):
             answer(run)
     return run
+
+
+def open_size(run):
+    """The test images' (height, width, channels) where the model leaves its own open; None where it does not."""
+    inputs = getattr(run.model, "inputs", None) or []
+    is_open = any(None in tensor.shape[1:] for tensor in inputs)
+    return run.images.shape[1:] if is_open and run.images is not None else None
 
 
 @contextlib.contextmanager
@@ -342,18 +367,22 @@ def facts_table(found):
 
 def facts(run):
     """{name: HTML} of what there is to say of a run in a line each."""
+    from kerazoo.analyze.tables import macs_in_words
+
     left, found = run.left, {}
 
     def add(name, text):
         if text not in (None, ""):
             found[name] = escape(text)
 
-    parameters = run.model.count_params() if run.model is not None else left.note.get("model", {}).get("parameters")
+    # A file may hold a model that was never built.
+    known = run.model is not None and run.model.built
+    parameters = run.model.count_params() if known else left.note.get("model", {}).get("parameters")
     macs = getattr(run.analysis, "macs", None)
     add("Model", ", ".join(filter(None, [
         str(model_name(run) or "not known"),
         f"{parameters:,} parameters" if isinstance(parameters, int) else "",
-        f"{macs / 1e6:,.4g} million multiply-accumulates an image" if macs else "",
+        f"{macs_in_words(macs)} multiply-accumulates an image" if macs else "",
     ])))
     add("Data", data_in_words(run))
     accuracy = left.test.get("accuracy")
@@ -373,7 +402,7 @@ def facts(run):
     if times := runs.sessions(left):
         begun, seconds, count = times
         add("Trained", begun.astimezone().strftime("%Y-%m-%d %H:%M")
-            + (f", {runs.duration(seconds)}" if seconds is not None else "")
+            + (f", {duration(seconds)}" if seconds is not None else "")
             + (f", in {count} sessions" if count > 1 else ""))
     add("Optimizer", optimizer_in_words(left.note.get("optimizer")))
     add("Learning rate", rates_in_words(left.log.get("learning_rate")))
@@ -394,7 +423,7 @@ def is_number(value):
 
 
 def data_in_words(run):
-    note = run.left.note.get("data") if isinstance(run.left.note.get("data"), dict) else {}
+    note = run.left.note.get("data", {})
     name = run.left.options.get("dataset") or note.get("name") or "not known"
     parts = [str(name)]
     if isinstance(note.get("num_examples"), int):

@@ -7,8 +7,12 @@ import math
 import pathlib
 import struct
 
-from kerazoo.train import checkpoint
+from kerazoo.files import read_note
 
+# What else than text is made of the entries of a run's note, and of that in a checkpoint.
+NOTED = {"model": dict, "data": dict, "options": dict, "monitor": str}
+SAVED = {"options": dict, "state": dict}
+STATE = {"epoch": int, "batch": int, "step": int}
 SIGNS = ("run.json", "log.csv", "best.keras", "last.keras", "test.json", "diagnosis.json", "class_names.txt")
 
 
@@ -73,7 +77,7 @@ def read_run(folder, more=False):
             f"There is nothing of a training run in {folder}: no log.csv, no best.keras, no checkpoint. A run with "
             "kerazoo.train.Run leaves them there once its first epoch is over."
         )
-    left.note = read_json(left, "run.json", dict) or {}
+    left.note = of_kinds(left, "run.json", read_json(left, "run.json", dict) or {}, NOTED)
     left.test = read_json(left, "test.json", dict) or {}
     left.diagnosis = read_json(left, "diagnosis.json", dict)
     left.log = read_log(left)
@@ -111,6 +115,15 @@ def read_json(left, name, kind):
     return content
 
 
+def of_kinds(left, name, content, kinds):
+    """The content of a file, without what is null, and without what a run does not write so, which is noted."""
+    found = {key: value for key, value in content.items() if value is not None}
+    for key, kind in kinds.items():
+        if key in found and not isinstance(found[key], kind):
+            left.problems.append(f"{name} is not what a run writes: its {key!r} is a {type(found.pop(key)).__name__}.")
+    return found
+
+
 def read_log(left):
     path = left.folder / "log.csv"
     if not path.is_file():
@@ -119,7 +132,7 @@ def read_log(left):
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return {key: [float(row[key] or "nan") for row in rows] for key in rows[0]} if rows else {}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         left.problems.append(f"log.csv cannot be read: {error}.")
         return {}
 
@@ -127,8 +140,9 @@ def read_log(left):
 def read_checkpoint(left, path):
     """The note in a checkpoint's header: options, and how far the run was."""
     try:
-        note = checkpoint.read_note(path)
-        return note if isinstance(note, dict) else {}
+        name, note = f"The checkpoint {path.name}", read_note(path)
+        note = of_kinds(left, name, note if isinstance(note, dict) else {}, SAVED)
+        return {**note, "state": of_kinds(left, name, note.get("state", {}), STATE)}
     except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
         left.problems.append(f"The checkpoint {path.name} cannot be read: {error}.")
         return {}
@@ -147,23 +161,18 @@ def best_epoch(left):
 
 
 def sessions(left):
-    """(when it was started, seconds of training or None where the end is not known), or None."""
+    """(when it was started, seconds of training or None where an end is not known, how many there were), or None."""
     found = left.note.get("sessions")
     if not isinstance(found, list) or not found:
         return None
     try:
-        read = datetime.datetime.fromisoformat
-        times = [(read(one["started"]), one.get("ended") and read(one["ended"])) for one in found]
-    except (KeyError, TypeError, ValueError):
+        times = [(moment(one["started"]), one.get("ended") and moment(one["ended"])) for one in found]
+        seconds = sum((end - start).total_seconds() for start, end in times if end)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         return None
-    seconds = sum((end - start).total_seconds() for start, end in times if end)
     return times[0][0], seconds if all(end for _, end in times) else None, len(times)
 
 
-def duration(seconds):
-    """As a person says it: 41 s, 3:05 min, 2:00 h."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, seconds = divmod(seconds, 60)
-    return f"{minutes}:{seconds:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
+def moment(text):
+    """A point in time; without a zone, it is that of the clock here."""
+    return datetime.datetime.fromisoformat(text).astimezone()

@@ -1,10 +1,11 @@
 """How training went."""
 import math
+import numbers
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from kerazoo.visualize.figures import COLORS, check_whole
+from kerazoo.visualize.figures import COLORS, as_array, check_whole, legend, look
 
 POINTS = 1000  # of a schedule
 
@@ -13,8 +14,8 @@ def curves(log, title=None):
     """Plot loss and accuracy over the epochs, for training and validation.
 
     Args:
-        log: {name: list of one number an epoch}, as `Run.log` or `history.history` give it, with "loss", "accuracy" and
-            their "val_" twins, or some of them.
+        log: {name: one number an epoch}, as `Run.log` gives it, or the `History` that `model.fit` returns, with "loss",
+            "accuracy" and their "val_" twins, or some of them.
         title: above the figure.
 
     Returns:
@@ -24,9 +25,17 @@ def curves(log, title=None):
         ValueError: if none of these names is in the log, or it has no epochs.
 
     Example:
-        >>> kerazoo.visualize.curves(history.history).savefig("curves.png")
+        >>> kerazoo.visualize.curves(model.fit(...)).savefig("curves.png")
     """
-    shown = [name for name in ("loss", "accuracy") if log.get(name) or log.get(f"val_{name}")]
+    log = getattr(log, "history", log)
+    if not hasattr(log, "get"):
+        raise ValueError(
+            f"log: got {type(log).__name__}, wanted {{name: one number an epoch}}, or what model.fit returns."
+        )
+    figures = {
+        part + name: figures_of(log, part + name) for name in ("loss", "accuracy") for part in ("", "val_")
+    }
+    shown = [name for name in ("loss", "accuracy") if len(figures[name]) or len(figures[f"val_{name}"])]
     if not shown:
         raise ValueError(f"Nothing to plot: wanted loss or accuracy of at least one epoch; got {sorted(log)}.")
     figure = Figure(figsize=(5 * len(shown), 4), layout="constrained")
@@ -34,12 +43,22 @@ def curves(log, title=None):
         for key, label, color, style in (
             (name, "training", COLORS[0], "--"), (f"val_{name}", "validation", COLORS[1], "-"),
         ):
-            if log.get(key):
-                values = [100 * value for value in log[key]] if name == "accuracy" else log[key]
+            if len(figures[key]):
+                values = figures[key] * (100 if name == "accuracy" else 1)
                 axes.plot(range(1, len(values) + 1), values, style, color=color, label=label, marker=".")
-        finish(axes, "accuracy (%)" if name == "accuracy" else name)
-    figure.suptitle(title or "")
+        finish(axes, "accuracy (%)" if name == "accuracy" else name, [line.get_label() for line in axes.lines])
+    figure.suptitle(title or "", parse_math=False)
     return figure
+
+
+def figures_of(log, name):
+    """What a log holds of a name, as an array, of no epochs where it is not in it."""
+    wanted = "a list of one number an epoch"
+    values = log.get(name)
+    values = as_array([] if values is None else values, f"log: {name!r}", wanted)
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        raise ValueError(f"log: {name!r}: got shape {values.shape} of {values.dtype}, wanted {wanted}.")
+    return values
 
 
 def curves_of_runs(logs):
@@ -50,29 +69,33 @@ def curves_of_runs(logs):
         return None
     figure = Figure(figsize=(5 * len(shown), 4.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
-        for k, (run, log) in enumerate(logs.items()):
-            if usable(log.get(name)):
-                values = np.array(log[name]) * (100 if "accuracy" in name else 1)
-                style = ("-", "--", ":", "-.")[k // len(COLORS) % 4]
-                color = COLORS[k % len(COLORS)]
-                axes.plot(range(1, len(values) + 1), values, style, color=color, label=run, marker=".")
+        share = 100 if "accuracy" in name else 1
+        names = lines_of_runs(axes, {run: np.array(log.get(name) or []) * share for run, log in logs.items()})
         part = "validation" if name.startswith("val_") else "training"
-        finish(axes, f"{part} {name.removeprefix('val_')}{' (%)' if 'accuracy' in name else ''}")
-        for text in axes.get_legend().get_texts():
-            text.set_parse_math(False)
+        finish(axes, f"{part} {name.removeprefix('val_')}{' (%)' if 'accuracy' in name else ''}", names)
     return figure
 
 
+def lines_of_runs(axes, values):
+    """A line for each run, the same one in all pictures of them; the names of those that have one."""
+    names = []
+    for k, (run, theirs) in enumerate(values.items()):
+        if usable(theirs):
+            axes.plot(range(1, len(theirs) + 1), theirs, **look(k), marker=".")
+            names.append(run)
+    return names
+
+
 def usable(values):
-    return bool(values) and bool(np.isfinite(values).any())
+    return values is not None and bool(np.isfinite(values).any())
 
 
-def finish(axes, name):
+def finish(axes, name, lines):
     axes.set_xlabel("epoch")
     axes.set_ylabel(name)
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
-    axes.legend()
+    legend(axes, axes.lines, lines)
 
 
 def rates(values):
@@ -90,8 +113,8 @@ def schedule(schedule, steps):
     """Plot the learning rate over the training.
 
     Args:
-        schedule: a `keras.optimizers.schedules.LearningRateSchedule`, of kerazoo or not, a number, or a dictionary
-            {name: schedule} of several.
+        schedule: a `keras.optimizers.schedules.LearningRateSchedule`, of kerazoo or not, a number or a variable, or a
+            dictionary {name: schedule} of several.
         steps: batches of the whole training, at least 1.
 
     Returns:
@@ -110,7 +133,7 @@ def schedule(schedule, steps):
     if not several:
         raise ValueError("schedule: got an empty dictionary, wanted {name: schedule}.")
     # Batches an epoch, if all agree on it; those that count in batches say 1.
-    epoch = {getattr(one, "steps", 1) for one in several.values()}
+    epoch = {batches_of_an_epoch(one) for one in several.values()}
     epoch = epoch.pop() if len(epoch) == 1 else 1
     places = np.unique(np.linspace(0, steps - 1, min(steps, POINTS)).round().astype(int))
 
@@ -118,26 +141,30 @@ def schedule(schedule, steps):
     axes = figure.subplots()
     for k, (name, one) in enumerate(several.items()):
         rates = rates_of(one, places)
-        axes.plot(places / epoch, rates, ("-", "--", ":", "-.")[k // len(COLORS) % 4], color=COLORS[k % len(COLORS)],
-                  label=name or None)
+        axes.plot(places / epoch, rates, **look(k), label=str(name))
         if len(several) == 1:
             top = int(rates.argmax())
             axes.set_title(f"highest {rates[top]:.3g}, at the end {rates[-1]:.3g}", fontsize=10)
     axes.set(xlabel=f"epoch ({epoch:,} batches each)" if epoch > 1 else "batch", ylabel="learning rate", ylim=(0, None))
     axes.grid(alpha=0.3)
     if isinstance(schedule, dict):
-        axes.legend()
+        legend(axes, axes.lines, several)
     return figure
+
+
+def batches_of_an_epoch(schedule):
+    steps = getattr(schedule, "steps", 1)  # what others call so may be anything
+    return int(steps) if isinstance(steps, numbers.Integral) and steps > 0 else 1
 
 
 def rates_of(schedule, places):
     """The learning rate at each of these batches."""
     from keras import ops
 
-    if isinstance(schedule, (int, float)) and not isinstance(schedule, bool):
-        rates = [float(schedule)] * len(places)
-    elif callable(schedule):
+    if callable(schedule):
         rates = [float(ops.convert_to_numpy(schedule(int(step)))) for step in places]
+    elif is_scalar(schedule):
+        rates = [float(ops.convert_to_numpy(schedule))] * len(places)
     else:
         raise ValueError(
             f"schedule: got {schedule!r}, wanted a learning rate schedule such as kerazoo.train.WarmupCosine(...), a "
@@ -148,17 +175,20 @@ def rates_of(schedule, places):
     return np.array(rates)
 
 
+def is_scalar(value):
+    """Whether it is one number: Python's, NumPy's, a variable or a tensor."""
+    if isinstance(value, numbers.Real):
+        return not isinstance(value, bool)
+    return getattr(value, "shape", None) == () and any(kind in str(value.dtype) for kind in ("float", "int"))
+
+
 def rates_of_runs(logs):
     """The logged learning rates of several runs; None if there are none."""
     if not any(usable(log.get("learning_rate")) for log in logs.values()):
         return None
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     axes = figure.subplots()
-    for k, (run, log) in enumerate(logs.items()):
-        if usable(values := log.get("learning_rate")):
-            axes.plot(range(1, len(values) + 1), values, color=COLORS[k % len(COLORS)], label=run, marker=".")
-    finish(axes, "learning rate at the end of the epoch")
+    names = lines_of_runs(axes, {run: log.get("learning_rate") for run, log in logs.items()})
+    finish(axes, "learning rate at the end of the epoch", names)
     axes.set_ylim(0, None)
-    for text in axes.get_legend().get_texts():
-        text.set_parse_math(False)
     return figure

@@ -73,9 +73,10 @@ def test_work_of_other_layers(layer, macs):
 
 def test_the_table_ends_in_the_totals_and_fits_the_terminal():
     text = str(kerazoo.analyze(kerazoo.lenet5()))
-    assert "lenet5: 61,706 trainable parameters, 0 others, 0.4165 million MACs an image" in text
+    assert "lenet5: 61,706 trainable parameters, 0 others, 0.4165 M MACs an image" in text
     assert re.search(r"stage2_conv +Conv2D +5x5 +1 +0 +10 x 10 x 16 +2,416 +240,000", text)
     assert text.splitlines()[-1] == "receptive field of the last feature map (stage2_pool): 16 x 16 pixels"
+    assert "others, 15.47 G MACs an image" in str(kerazoo.analyze(kerazoo.vgg16()))
     for name in ("inception_v3", "efficientnet_b0", "densenet121", "resnet152", "vgg16_bn"):
         assert max(map(len, str(kerazoo.analyze(kerazoo.create_model(name))).splitlines())) <= 160
     long = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(3, 3, name="b" * 150 + "_end")])
@@ -149,8 +150,9 @@ def test_sizes_that_are_open_are_asked_for():
     assert analysis.rows == fixed.rows and str(analysis) == str(fixed)
     with pytest.raises(ValueError, match=r"takes images of \(None, None, 3\), and input_shape=\(48, 40, 1\)"):
         kerazoo.analyze(model, input_shape=(48, 40, 1))
-    with pytest.raises(ValueError, match=r"must be \(height, width, channels\).* got 48"):
-        kerazoo.analyze(model, input_shape=48)
+    for shape in (48, "48", (48.7, 40, 3), (48, 0, 3), ()):
+        with pytest.raises(ValueError, match=rf"must be \(height, width, channels\).* got {re.escape(repr(shape))}"):
+            kerazoo.analyze(model, input_shape=shape)
     with pytest.raises(ValueError, match="lenet5 takes images of"):
         kerazoo.analyze(kerazoo.lenet5(), input_shape=(64, 64, 1))
 
@@ -186,6 +188,27 @@ def test_a_shared_layer_has_a_row_each_time_and_its_parameters_once():
     assert (first.parameters, second.parameters) == (84, 0) and analysis.parameters == model.count_params()
     assert first.macs == second.macs == 8 * 8 * 3 * 3 * 3 * 3
     assert (first.receptive_field, second.receptive_field) == ((3, 3), (5, 5))
+
+
+def test_uses_of_a_layer_are_numbered_across_the_models_that_hold_it():
+    layer = layers.Conv2D(3, 3, padding="same", name="s")
+    inner, image = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    body = keras.Model(inner, layer(inner), name="b")
+    analysis = kerazoo.analyze(keras.Model(image, layer(body(body(image)))))
+    assert [row.name for row in analysis.rows[1:]] == ["b/s", "b/s (use 2)", "s (use 3)"]
+    assert [row.parameters for row in analysis.rows[1:]] == [84, 0, 0]
+
+
+def test_a_nested_model_called_with_names_gets_each_input_by_its_name():
+    wide, narrow = keras.Input((16, 16, 3), name="z"), keras.Input((16, 16, 3), name="a")
+    one, two = layers.Conv2D(4, 7, name="of_z")(wide), layers.Conv2D(4, 3, name="of_a")(narrow)
+    inner = keras.Model([wide, narrow], [one, two], name="inner")
+    image = keras.Input((16, 16, 3))
+    seen, plain = layers.Conv2D(3, 5, padding="same")(image), layers.Rescaling(1 / 255)(image)
+    rows = rows_of(keras.Model(image, inner({"z": plain, "a": seen})))
+    assert (rows["inner/of_z"].receptive_field, rows["inner/of_a"].receptive_field) == ((7, 7), (7, 7))
+    rows = rows_of(keras.Model(image, inner({"a": plain, "z": seen})))
+    assert (rows["inner/of_z"].receptive_field, rows["inner/of_a"].receptive_field) == ((11, 11), (3, 3))
 
 
 def test_a_layer_used_in_two_models_counts_its_use_in_this_one_alone():
@@ -264,6 +287,42 @@ def test_a_subclassed_model_is_refused_in_words_also_inside_of_another():
     outer = kerazoo.analyze(keras.Model(image, model(layers.Conv2D(3, 3)(image))))
     assert outer.rows[-1].macs is None and outer.parameters == 84 + 12
     assert "analyze cannot tell what Subclassed reads, multiplies and keeps" in str(outer)
+
+
+class Doubled(keras.Model):
+    """A functional model whose own call does more than its graph."""
+
+    def call(self, x):
+        return super().call(2 * super().call(x))
+
+
+def test_a_functional_model_with_a_call_of_its_own_is_refused_too():
+    image = keras.Input((8, 8, 3))
+    model = Doubled(image, layers.Conv2D(3, 3, padding="same", name="conv")(image), name="doubled")
+    with pytest.raises(ValueError, match="doubled is a Doubled, a subclass with a call of its own"):
+        kerazoo.analyze(model)
+    outer = keras.Input((8, 8, 3))
+    analysis = kerazoo.analyze(keras.Model(outer, model(outer)))
+    assert [row.name for row in analysis.rows[1:]] == ["doubled"] and analysis.rows[-1].macs is None
+
+    class Named(keras.Model):
+        """With a method of its own, and Keras's call."""
+
+        def name_twice(self):
+            return 2 * self.name
+
+    image = keras.Input((8, 8, 3))
+    assert rows_of(Named(image, layers.Conv2D(3, 3, name="conv")(image)))["conv"].receptive_field == (3, 3)
+
+
+def test_three_dimensions_have_a_column_each():
+    model = keras.Sequential([keras.Input((8, 9, 10, 1)), layers.Conv3D(2, (1, 2, 3), padding="same", name="conv")])
+    (row,) = [row for row in csv.DictReader(io.StringIO(kerazoo.analyze(model).to_csv())) if row["name"] == "conv"]
+    assert [row[f"kernel_{axis}"] for axis in ("depth", "height", "width")] == ["1", "2", "3"]
+    assert [row[f"receptive_field_{axis}"] for axis in ("depth", "height", "width")] == ["1", "2", "3"]
+    assert [row[f"padding_{side}"] for side in ("front", "back", "top", "bottom", "left", "right")] == list("000111")
+    line = keras.Sequential([keras.Input((9, 1)), layers.Conv1D(2, 3, name="conv")])
+    assert "kernel_height" in kerazoo.analyze(line).to_csv() and "depth" not in kerazoo.analyze(line).to_csv()
 
 
 @pytest.mark.parametrize(("model", "message"), [

@@ -31,6 +31,37 @@ def test_what_cannot_be_seen_in_one_of_them_is_said():
     assert "mine: ? odd: analyze cannot tell" in str(compare("lenet5", odd))
 
 
+def test_work_that_is_not_known_whole_is_told_as_at_least():
+    odd = keras.Sequential([
+        keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 3), keras.layers.Lambda(lambda x: x * 2, name="odd"),
+    ], name="mine")
+    comparison = compare("lenet5", odd)
+    assert [row.at_least for row in comparison.rows] == [False, True]
+    first, second = str(comparison).splitlines()[2:4]
+    assert "≥ 0.003888 M" in second and "≥" not in first and "≥ at least" in str(comparison)
+
+
+def test_large_work_is_told_in_words():
+    assert "15.47 G" in str(compare("vgg16")) and "e+" not in str(compare("vgg16"))
+
+
+def test_layers_with_weights_count_frozen_ones_too():
+    model = kerazoo.resnet20()
+    model.trainable = False
+    frozen, free = compare(model, "resnet20").rows
+    assert frozen.layers == free.layers > 20 and frozen.trainable == 0
+
+
+def test_models_of_open_size_are_compared_at_the_size_given():
+    model = kerazoo.resnet20(input_shape=(None, None, 3))
+    with pytest.raises(ValueError, match=r"needs a fixed image size; .* input_shape=\(224, 224, 3\)"):
+        compare("lenet5", model)
+    fixed, lenet, opened = compare(
+        kerazoo.resnet20(input_shape=(48, 40, 3)), "lenet5", model, input_shape=[48, 40, 3]
+    ).rows
+    assert opened == fixed and opened.input_shape == (48, 40, 3) and lenet.input_shape == (32, 32, 1)
+
+
 def test_an_unknown_name_is_answered_with_the_nearest():
     with pytest.raises(ValueError, match="'resnet81'; did you mean resnet18"):
         compare("resnet18", "resnet81")

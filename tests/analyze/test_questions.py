@@ -87,6 +87,10 @@ def test_parameters_are_those_of_keras(name):
     (lambda: count_parameters("conv", inputs=3, outputs=4), "'conv' takes kernel and inputs and outputs; kernel is m"),
     (lambda: count_parameters("dense", kernel=3, inputs=3, outputs=4), "kernel is 3, and has no meaning here"),
     (lambda: count_parameters("conv", kernel=3, inputs=3, outputs=4, groups=2), "must divide inputs and outputs"),
+    (lambda: count_parameters("depthwise_conv", kernel=3, inputs=4, groups=2), "groups is for 'conv'; got groups=2"),
+    (lambda: count_parameters("group_norm", inputs=32, groups=8), "got groups=8 for 'group_norm'"),
+    (lambda: count_parameters("conv", kernel=(), inputs=3, outputs=4), r"an integer or \(rows, columns\); got \(\)"),
+    (lambda: count_parameters("conv", kernel=(3, 3, 3, 4), inputs=3, outputs=64), r"got \(3, 3, 3, 4\)"),
     (lambda: count_parameters(keras.layers.Dense(3, name="late")), "late is not built"),
 ])
 def test_what_makes_no_sense_is_refused_in_words(call, message):

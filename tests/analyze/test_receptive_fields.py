@@ -127,6 +127,11 @@ CHAINS = {
     "even kernels": lambda: [conv(4, 2), conv(2), layers.AveragePooling2D(2), conv(4, 3, "valid")],
     "rectangles": lambda: [conv((1, 7)), conv((3, 1), (2, 1)), layers.AveragePooling2D((1, 3), (1, 2))],
     "nearest neighbors": lambda: [conv(3, 2), layers.UpSampling2D(2), conv(3), layers.UpSampling2D((3, 2)), conv(5)],
+    "nearest, smaller": lambda: [conv(3), layers.Resizing(48, 32, interpolation="nearest"), conv(3)],
+    "nearest, larger": lambda: [conv(3, 2), layers.Resizing(72, 60, interpolation="nearest"), conv(3)],
+    "bilinear, smaller": lambda: [conv(3), layers.Resizing(48, 32), conv(3)],
+    "bilinear, larger": lambda: [conv(3, 2), layers.Resizing(64, 72), conv(3)],
+    "center": lambda: [conv(3), layers.CenterCrop(61, 50), conv(5, 2)],
     "bilinear": lambda: [conv(3, 2), layers.UpSampling2D(2, interpolation="bilinear"), conv(3)],
     "bilinear by three": lambda: [conv(3, 3), layers.UpSampling2D(3, interpolation="bilinear"), conv(3), conv(3, 2)],
     "bicubic": lambda: [conv(3, 2), layers.UpSampling2D(2, interpolation="bicubic")],
@@ -215,6 +220,56 @@ def test_gates_are_left_out_and_the_table_says_so():
     assert "from stage1_block1_se_scale on: through it, every unit sees the whole image" in str(analysis)
     lite = kerazoo.analyze(kerazoo.efficientnet_lite0())
     assert lite.receptive_field == (851, 851) and not any(row.gated for row in lite.rows) and not lite.notes
+
+
+def test_a_factor_for_each_row_is_no_gate():
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, padding="same")(image)
+    rows = layers.AveragePooling2D((1, 32))(x)
+    analysis = kerazoo.analyze(keras.Model(image, layers.Multiply(name="scaled")([x, rows])))
+    assert not analysis.rows[-1].gated and not any(note.startswith("*") for note in analysis.notes)
+    assert math.isnan(analysis.rows[-1].receptive_field[1]) and "scaled: paths of different jumps meet" in str(analysis)
+    # One a map, of a pooling as large as the map, is one.
+    whole = layers.AveragePooling2D(32)(x)
+    analysis = kerazoo.analyze(keras.Model(image, layers.Multiply(name="scaled")([x, whole])))
+    assert analysis.rows[-1].gated and analysis.rows[-1].receptive_field == (3, 3)
+
+
+def test_reshaping_keeps_places_only_where_each_axis_stays_in_place():
+    def behind(shape, *between):
+        return kerazoo.analyze(keras.Sequential([
+            keras.Input((16, 1, 4)), layers.Conv2D(4, (3, 1), padding="same"), layers.Reshape(shape, name="new"),
+            *between,
+        ]))
+
+    assert behind((16, 1, 4)).rows[-1].receptive_field == (3, 1)
+    for shape in ((1, 16, 4), (16, 4), (4, 4, 4)):
+        analysis = behind(shape)
+        assert all(map(math.isnan, analysis.rows[-1].receptive_field))
+        assert "? new: analyze cannot tell where Reshape puts each place" in analysis.notes
+    # What stands in front has the reason already.
+    analysis = behind((16, 4), layers.Conv1D(2, 3))
+    assert len(analysis.notes) == 1
+
+
+def test_a_layer_along_other_axes_is_named_with_its_reason():
+    model = keras.Sequential([
+        keras.Input((5, 5, 1)), layers.Conv2D(8, 3), layers.AveragePooling2D(3), layers.Reshape((1, 8)),
+        layers.Conv1D(2, 1, name="line"),
+    ])
+    assert kerazoo.analyze(model).notes == [
+        "? line: Conv1D works along other axes, so that its units have no place in the image"
+    ]
+
+
+def test_the_last_map_of_a_network_of_1x1_convolutions_sees_one_pixel():
+    image = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 1, name="one")(layers.Rescaling(1 / 255)(image))
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert kerazoo.analyze(model).receptive_field == (1, 1)
+    assert "receptive field of the last feature map (one): 1 x 1 pixels" in str(kerazoo.analyze(model))
+    flat = keras.Model(image, layers.Dense(2)(layers.Flatten()(layers.ZeroPadding2D()(layers.Rescaling(2)(image)))))
+    assert kerazoo.analyze(flat).receptive_field is None
 
 
 def test_norms_over_the_whole_image_are_left_out_as_gates_are():

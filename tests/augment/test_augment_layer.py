@@ -44,8 +44,8 @@ LAYERS = {
     ),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-# XLA takes seconds for each: all kinds of primitives are among the quick ones.
-QUICK = ("affine", "flip", "jitter", "erasing_noise", "noise", "rand_augment", "mixup", "cutmix")
+# XLA takes seconds for each: a warp, noise, everything at once and mixed labels are among the quick ones.
+QUICK = ("affine", "erasing_noise", "rand_augment", "mixup")
 compiled_layer = pytest.mark.parametrize(
     "make",
     [pytest.param(make, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, make in LAYERS.items()],
@@ -351,8 +351,9 @@ SLOW_ON_JAX = "dtype_and_shape or functional_model"  # compiles each layer for e
 
 
 @tensorflow_only
-@pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("thorough", [False, True])
+@pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_on_jax_and_pytorch(backend, thorough):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

@@ -49,6 +49,16 @@ def test_many_classes_come_in_pages_that_lose_no_image(tmp_path):
         confusion_matrix(labels, probabilities, page=4)
 
 
+def test_long_names_are_told_apart_by_their_ends():
+    names = [f"golden retriever of the {end} coast" for end in ("eastern", "western", "northern", "southern")]
+    axes = confusion_matrix(*answers(), names).axes[0]
+    rows, columns = (
+        [label.get_text() for label in labels] for labels in (axes.get_yticklabels(), axes.get_xticklabels())
+    )
+    assert len(set(columns)) == 4 and len({row.split(" (")[0] for row in rows}) == 4
+    assert all(len(name) == 24 and name.startswith("golden") and name.endswith("coast") for name in columns)
+
+
 def test_the_calibration_error_is_the_papers():
     # Ten answers at 0.95 of which nine are right, ten at 0.65 of which four are.
     confidence = np.repeat([0.95, 0.65], 10)
@@ -77,6 +87,13 @@ def test_principal_components_are_those_of_the_covariance():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a (20)", "b (20)", "c (20)"]
     forms = {(group.get_paths()[0].vertices.shape, tuple(group.get_facecolor()[0])) for group in axes.collections}
     assert len(forms) == 3
+
+
+def test_names_on_a_map_are_shown_as_they_are(tmp_path):
+    names = ["_a", "cost $5_$", "c"]
+    figure = embedding(np.random.default_rng(0).normal(size=(6, 3)), np.arange(6) % 3, names)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [f"{name} (2)" for name in names]
+    figure.savefig(tmp_path / "map.png")
 
 
 @pytest.mark.parametrize("classes", [10, 60])
@@ -116,6 +133,21 @@ def test_a_schedule_is_drawn_over_epochs():
     assert len(several.lines[0].get_xdata()) == 1000 and several.lines[1].get_ydata()[-1] < 1e-9
 
 
+def test_a_rate_may_be_any_number_and_a_schedule_anybodys():
+    for rate in (np.float32(0.1), np.array(0.1), keras.Variable(0.1), keras.ops.convert_to_tensor(0.1), 1):
+        np.testing.assert_allclose(schedule(rate, 5).axes[0].lines[0].get_ydata(), [float(rate)] * 5)
+
+    class Theirs:
+        def __init__(self, steps):
+            self.steps = steps
+
+        def __call__(self, step):
+            return 0.1
+
+    for steps in ([10, 20], None, 2.5, 0):
+        assert schedule(Theirs(steps), 40).axes[0].get_xlabel() == "batch"
+
+
 def test_comparison_shows_the_table_of_facts():
     figure = comparison(["resnet50", "vgg16", "densenet121", "resnet50_v1"])
     left, right = figure.axes
@@ -153,7 +185,9 @@ def test_every_name_is_there():
 
 LABELS, SHARES = answers(20, 4)
 MISTAKES = {
-    "lengths": (lambda: confusion_matrix(LABELS[:3], SHARES), r"labels: got shape \(3,\) of int64, wanted 20 integers"),
+    "lengths": (
+        lambda: confusion_matrix(LABELS[:3], SHARES), r"labels: got shape \(3,\) of int64, wanted 20 class indices"
+    ),
     "range": (lambda: confusion_matrix(LABELS + 1, SHARES), "got 1 to 4 among them, wanted class indices from 0 to 3"),
     "floats": (lambda: confusion_matrix(LABELS / 2, SHARES), "labels: got shape .* of float64"),
     "nan": (lambda: confusion_matrix(LABELS, SHARES * np.nan), "20 of 20 images are NaN"),
@@ -165,9 +199,23 @@ MISTAKES = {
     "nan features": (lambda: embedding(np.full((4, 2), np.nan), [0] * 4), "some are NaN"),
     "same": (lambda: embedding(np.ones((4, 2)), [0] * 4), "all rows are the same"),
     "feature labels": (lambda: embedding(np.eye(4), [0, 1]), "wanted 4 class indices"),
+    "one label": (lambda: embedding(np.eye(4), np.int64(1)), r"labels: got shape \(\) of int64, wanted 4 class"),
+    "no labels": (lambda: embedding(np.eye(4), []), r"labels: got shape \(0,\)"),
+    "cubes of labels": (lambda: embedding(np.eye(4), np.zeros((4, 2, 2))), r"labels: got shape \(4, 2, 2\)"),
+    "nan labels": (lambda: embedding(np.eye(4), np.eye(4) * np.nan), "labels: some are NaN"),
+    "labels below": (lambda: embedding(np.eye(4), [0, 1, 2, -1]), "got -1 to 2 among them, wanted .* from 0 on"),
+    "no features": (lambda: embedding(None, [0]), r"features: got NoneType, wanted numbers \(n, d\), a row an image"),
+    "uneven features": (lambda: embedding([[1, 2], [3]], [0, 1]), "features: got rows of several lengths, wanted num"),
+    "uneven labels": (
+        lambda: confusion_matrix([[0], [0, 1]], SHARES), "labels: got rows of several lengths, wanted 20 class indices"
+    ),
+    "uneven answers": (lambda: calibration([0, 1], [[1], [0, 1]]), "probabilities: got rows of several lengths"),
+    "nan one-hot": (lambda: confusion_matrix(SHARES * np.nan, SHARES), "labels: some are NaN"),
     "method": (lambda: embedding(np.eye(4), [0] * 4, method="umap"), "wanted 'pca' or 'tsne'"),
     "classes": (lambda: embedding(np.eye(99), range(99)), "got 99 classes, and the map tells 70 apart"),
     "steps": (lambda: schedule(0.1, 0), "steps: got 0"),
+    "switch": (lambda: schedule(np.bool_(True), 5), "schedule: got .*True.*, wanted a learning rate schedule"),
+    "several rates": (lambda: schedule(np.ones(3), 5), "wanted a learning rate schedule"),
     "schedule": (lambda: schedule("cosine", 5), "schedule: got 'cosine', wanted a learning rate schedule"),
     "rates": (lambda: schedule(lambda step: np.nan, 5), "batch 0 is no finite number"),
     "unknown": (lambda: comparison(["resnet51"]), "Unknown model 'resnet51'"),

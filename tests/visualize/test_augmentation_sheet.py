@@ -151,8 +151,9 @@ def test_images_that_shrink_keep_the_scale():
 
 
 def test_long_names_are_cut():
-    _, captions = pictures(augmentation_sheet(RandAugment(), photos(), [0, 0, 0], class_names=["x" * 99]))
-    assert captions[0, 0].endswith("x…") and len(captions[0, 0]) < 30
+    _, captions = pictures(augmentation_sheet(RandAugment(), photos(), [0, 0, 0], class_names=["x" * 50 + "y" * 49]))
+    caption = captions[0, 0]
+    assert caption.startswith("xx") and "x…y" in caption and caption.endswith("yy") and len(caption) < 30
 
 
 MISTAKES = {
@@ -168,6 +169,9 @@ MISTAKES = {
     "many": (dict(images=photos(65)), r"images: got 65 of them, wanted 1 to 64. Pass some, such as images\[:8\]"),
     "pixels": (dict(images=photos() / 255), r"pixel values lie between 0 and 1; wanted 0 to 255"),
     "labels": (dict(labels=[1, 2]), r"labels: got shape \(2,\) of int64, wanted 3 integers \(3,\)"),
+    "uneven labels": (dict(labels=[[1], [1, 0], [0]]), "labels: got rows of several lengths, wanted 3 integers"),
+    "nan labels": (dict(labels=np.eye(3) * np.nan), "labels: some are NaN"),
+    "no classes": (dict(labels=np.zeros((3, 0))), r"labels: got shape \(3, 0\)"),
     "float labels": (dict(labels=[1.0, 2.0, 0.0]), "of float64, wanted 3 integers"),
     "negative": (dict(labels=[1, -1, 0]), "labels: got -1 among them"),
     "names": (dict(labels=[1, 2, 0], class_names=["a", "b"]), "class_names: got 2 of them, and labels of 3 classes"),

@@ -192,6 +192,24 @@ def test_filters_of_colors_depthwise_and_dense_layers():
     assert len(dense.axes) == 12 and "12 units of 28 × 28" in said(dense)
 
 
+def test_a_dense_layer_that_reads_features_is_not_shown_as_pixels():
+    # 7 x 7 x 16 features are as many as 28 x 28 pixels, and are none.
+    image = keras.Input((28, 28, 1))
+    x = layers.Conv2D(16, 4, strides=4, name="map")(image)
+    model = keras.Model(image, layers.Dense(5, name="scores")(layers.Flatten()(x)))
+    with pytest.raises(ValueError, match="scores .* has no kernel that can be shown .* those that have are map"):
+        filters(model, "scores")
+    # What leaves each pixel in its place may be in between, and what is at work in training alone.
+    augmented = kerazoo.mlp(units=(12,), augmentation=[kerazoo.augment.RandomAffine(), layers.RandomFlip()])
+    assert "12 units of 28 × 28" in said(filters(augmented))
+    x = layers.Dropout(0.5)(layers.GaussianNoise(1.0)(layers.Normalization(mean=1.0, variance=2.0)(image)))
+    model = keras.Model(image, layers.Dense(5)(layers.Reshape((784,))(x)))
+    assert "5 units of 28 × 28" in said(filters(model))
+    model = keras.Model(image, layers.Dense(5)(layers.Flatten()(layers.Permute((2, 1, 3))(image))))
+    with pytest.raises(ValueError, match="no dense layer that reads the pixels"):
+        filters(model)
+
+
 def test_feature_maps_are_those_of_the_model():
     model, image = kerazoo.lenet5(), photos(1, 32, 32, 1)[0]
     figure = feature_maps(model, image, ["stage1_act", "stage2_pool"], page=2)
@@ -244,6 +262,34 @@ def test_blocks_that_are_alike_are_one_box():
     assert "conv 1×1, 3×3 /2, 1×1, 1×1 /2, sum · batch norm, relu" in drawn
     assert "2,049,000 parameters" in drawn and "7 × 7 × 2,048" in drawn
     assert "stage1_block1 to 6: 6 alike" in words(architecture(kerazoo.densenet121()))
+
+
+def test_blocks_that_differ_stay_apart():
+    pages = [word for page in (1, 2) for word in words(architecture(kerazoo.googlenet(), page))]
+    # 256 and 480 channels, of convolutions at the same places.
+    assert {"stage3_a", "stage3_b"} <= set(pages) and not any("alike" in word for word in pages)
+
+    def twin(**changes):
+        x = image = keras.Input((16, 16, 8))
+        for block in (1, 2):
+            settings = {"filters": 8, "kernel_size": 3, "padding": "same", **(changes if block == 2 else {})}
+            x = layers.Conv2D(**settings, name=f"stage1_block{block}_conv")(x)
+        return words(architecture(keras.Model(image, x)))
+
+    assert "stage1_block1 to 2: 2 alike" in twin()
+    for changes in ({"filters": 4}, {"kernel_size": 1}, {"dilation_rate": 2}, {"groups": 4}):
+        drawn = twin(**changes)
+        assert {"stage1_block1", "stage1_block2"} <= set(drawn), changes
+
+
+@pytest.mark.parametrize("name", ["VGG16", "Xception", "MobileNetV2", "ResNet50"])
+def test_models_of_keras_are_drawn(name):
+    # Those of VGG and Xception begin with a block right behind the image.
+    model = getattr(keras.applications, name)(input_shape=(96, 96, 3), weights=None, classes=5)
+    drawn = words(architecture(model))
+    assert "image" in drawn and f"{model.count_params():,} parameters" in drawn[0]
+    if name == "VGG16":
+        assert {"block1", "block2", "block5", "conv 3×3, 3×3, maximum pooling 2×2 /2"} <= set(drawn)
 
 
 def test_no_parameter_is_lost_between_the_boxes():

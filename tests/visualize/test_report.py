@@ -115,7 +115,8 @@ def test_a_report_tells_all_of_a_run_and_is_one_file(finished, tmp_path):
     for words in (
         "cnn on stripes", "python train.py", "keras 3.15.0", "60 training images, 3 classes, 12 × 12 × 1 pixels",
         "1:30 min", "Best epoch", "Dying ReLUs", "45 % are <zero>", 'activation="leaky_relu"', "a lower rate",
-        "60 test images of stripes", "The learning rate, as it was planned.", "rescaling", "Test accuracy here", "SGD, momentum 0.9 ",
+        "60 test images of stripes", "The learning rate, as it was planned.", "rescaling", "Test accuracy here",
+        "SGD, momentum 0.9 ", "multiply-accumulates an image",
     ):
         assert words in page.text, words
     assert "table.0.0" not in page.text and "nesterov" not in page.text
@@ -139,9 +140,50 @@ def test_the_folder_alone_will_do(finished):
     folder, _ = finished
     assert report(str(folder)) == folder / "report.html"
     page = read(folder / "report.html")
-    assert "Layers of cnn" in page.text or "rescaling" in page.text
+    assert "rescaling" in page.text
     assert "Filters of the first layer" in [image["alt"] for image in page.all("img")]
     assert "Test images: Unknown data set 'stripes'" in page.text and "There are no answers of the model" in page.text
+
+
+def test_no_name_becomes_markup(tmp_path):
+    """Names of a folder, a data set, a model, a layer, a file and of what a run has noted, all in the page's text."""
+    folder = tmp_path / "<b>run & co"
+    folder.mkdir()
+    image = keras.Input((12, 12, 1))
+    x = layers.Conv2D(3, 3, name="<i>conv & co")(image)
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)), name="<u>net & co")
+    (folder / "step_<s>.checkpoint").write_bytes(b"other")
+    note = {"options": {"<em>": "<big>"}, "versions": {"<tt>": "<q>"}, "backend": "<sub>", "monitor": ["<sup>"]}
+    (folder / "run.json").write_text(json.dumps(note))
+    data = Names([digits()])
+    data.name, data.split, data.class_names = "<h4>stripes & co", "<h5>test", ["<h6>a"]
+    marks = {"b", "i", "u", "s", "em", "big", "tt", "q", "sub", "sup", "h4", "h5", "h6"}
+    # TensorFlow runs no model of such a name, so that the data set has a report of its own.
+    for given, names in (
+        ({"model": model}, ("<i>conv & co", "<u>net & co")),
+        ({"model": network(), "data": data}, ("60 <h5>test images of <h4>stripes & co",)),
+    ):
+        page = read(report(folder, **given))
+        for name in ("<b>run & co", "step_<s>.checkpoint", "<em> <big>", "<tt> <q>", "<sub>", *names):
+            assert name in page.text, name
+        assert not marks.intersection(tag for tag, _ in page.tags)
+
+
+def test_multiply_accumulates_are_told_in_words(tmp_path):
+    image = keras.Input((224, 224, 3))
+    x = layers.Conv2D(64, 3, padding="same")(layers.Conv2D(64, 3, padding="same")(image))
+    model = keras.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    assert "1.936 G multiply-accumulates an image" in read(report(tmp_path, model=model)).text
+
+
+def test_a_model_of_open_size_is_told_at_the_size_of_the_images(tmp_path):
+    image = keras.Input((None, None, 1))
+    x = layers.Conv2D(4, 3, name="conv")(image)
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+    text = read(report(tmp_path, model=model, data=digits())).text
+    assert "The table of layers" not in text and "10 x 10 x 4" in text
+    # Without images, nothing says how large they are.
+    assert "The table of layers: " in read(report(tmp_path, model=model)).text
 
 
 def test_a_data_set_that_is_at_hand_is_found(tmp_path):
@@ -210,6 +252,45 @@ def test_damaged_files_are_told_and_do_not_stop_the_rest(tmp_path):
         assert words in text, words
 
 
+DAMAGED = {
+    "nothing": (
+        {"model": None, "data": None, "options": None, "monitor": None, "sessions": None, "versions": None}, ()
+    ),
+    "words": (
+        {"model": "cnn", "data": "stripes", "options": "all", "monitor": 3},
+        ("its 'model' is a str", "its 'data' is a str", "its 'options' is a str", "its 'monitor' is a int"),
+    ),
+    "lists": (
+        {"model": [1], "data": [1], "options": ["x"], "monitor": ["x"], "optimizer": [1], "versions": [1],
+         "command": ["x"], "sessions": [["x"]]},
+        ("its 'model' is a list", "its 'data' is a list", "its 'options' is a list", "its 'monitor' is a list"),
+    ),
+    "inside": (
+        {"model": {"name": [1], "parameters": "2"}, "data": {"name": [1], "classes": "x", "image_shape": "x"},
+         "options": {"dataset": ["x"], "epochs": "x", "model": {}}, "sessions": [{"started": 1}]}, (),
+    ),
+}
+
+
+@pytest.mark.parametrize(("note", "said"), DAMAGED.values(), ids=DAMAGED)
+@pytest.mark.parametrize("with_model", [False, True])
+def test_a_note_that_no_run_wrote_is_told_and_does_not_stop_the_rest(note, said, with_model, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(note))
+    (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n0,3,2\n1,2,1\n")
+    state = {"epoch": note["model"], "batch": "x", "step": None}
+    checkpoint.write(tmp_path / "step_000000001.checkpoint", {"options": note["options"], "state": state}, {})
+    page = read(report(tmp_path, model=network() if with_model else None))
+    for words in said:
+        assert f"run.json is not what a run writes: {words}." in page.text, words
+    assert ("run.json is not" in page.text) == bool(said)
+    assert "Best epoch 2: validation loss 1" in page.text and "before its first step was saved" in page.text
+
+
+def test_a_log_with_a_byte_of_nothing_is_told(tmp_path):
+    (tmp_path / "log.csv").write_bytes(b"epoch,loss\n0,\x001\n")
+    assert "log.csv cannot be read" in read(report(tmp_path)).text
+
+
 def test_a_model_with_a_lambda(tmp_path):
     model, (images, labels) = network("lambda"), digits()
     model.save(tmp_path / "best.keras")
@@ -255,6 +336,11 @@ def test_the_best_epoch_and_the_time_are_those_of_the_files(tmp_path):
     assert runs.best_epoch(left) == (3, "val_loss", 1.5)
     left.note["sessions"] = [{"started": "2026-01-01T00:00:00", "ended": None}]
     assert runs.sessions(left)[1:] == (None, 1)
+    # A time without a zone is that of the clock here.
+    left.note["sessions"] = [{"started": "2026-01-01T00:00:00", "ended": "2026-01-05T00:00:00+00:00"}]
+    assert abs(runs.sessions(left)[1] - 4 * 86400) <= 14 * 3600
+    left.note["sessions"] = [{"started": "0001-01-01T00:00:00", "ended": "9999-12-31T23:59:59+00:00"}]
+    runs.sessions(left)
     left.note["sessions"] = "yesterday"
     assert runs.sessions(left) is None
 
@@ -266,6 +352,14 @@ MISTAKES = {
     "file": (lambda folder: report(folder / "notes.txt"), NotADirectoryError, "notes.txt is a file. Wanted: the"),
     "above": (lambda folder: report(folder / "above"), ValueError, "sub-folders do: kerazoo report .*above/a .*/b"),
     "path": (lambda folder: report(folder / "above/a", path=folder / "report.txt"), ValueError, "ends in .html"),
+    "model's file": (
+        lambda folder: report(folder / "above/a", model="best.keras"), ValueError,
+        "model: got 'best.keras', wanted a keras.Model. .* kerazoo.load_model"
+    ),
+    "model without weights": (
+        lambda folder: report(folder / "above/a", model=keras.Sequential([layers.Dense(3)], name="bare")), ValueError,
+        "model: 'bare' has not been built"
+    ),
     "model of several": (lambda folder: report(folder, folder, model=1), ValueError, "for the report of one run"),
 }
 

@@ -1,7 +1,11 @@
+"""Curves, their legends, and mistakes."""
+import types
+
 import numpy as np
 import pytest
 
-from kerazoo.visualize import curves, mistakes
+from kerazoo.visualize import curves, mistakes, schedule
+from kerazoo.visualize.training import curves_of_runs, rates_of_runs
 
 
 def test_curves_show_training_and_validation(tmp_path):
@@ -17,6 +21,50 @@ def test_curves_show_training_and_validation(tmp_path):
 def test_curves_of_nothing_are_refused():
     with pytest.raises(ValueError, match=r"wanted loss or accuracy of at least one epoch; got \['lr'\]"):
         curves({"lr": [0.1]})
+
+
+def test_curves_take_arrays_and_what_fit_returns():
+    log = {"loss": np.array([2.0, 1.0]), "val_accuracy": np.array([0.4, 0.6], "float32")}
+    for given in (log, types.SimpleNamespace(history=log)):
+        figure = curves(given)
+        assert [len(axes.lines) for axes in figure.axes] == [1, 1]
+        np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [40, 60], rtol=1e-6)
+    for wrong, message in (
+        ([1, 2], "log: got list, wanted {name"), ({"loss": [[1], [1, 2]]}, "log: 'loss': got rows of several lengths"),
+        ({"loss": ["a"]}, "log: 'loss': got shape .1,. of <U1"), ({"loss": np.array([])}, "of at least one epoch"),
+        ({"loss": 2.0}, "log: 'loss': got float, wanted a list of one number an epoch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            curves(wrong)
+
+
+def legend_of(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_names_are_shown_as_they_are(tmp_path):
+    # "$" would begin a formula, and matplotlib leaves out what begins with "_".
+    names = ["_old", "cost $5_$ run", "$x_$"]
+    log = {"loss": [2.0, 1.0], "learning_rate": [0.1, 0.2]}
+    figure = curves(log, title="cost $5_$ run")
+    assert figure.get_suptitle() == "cost $5_$ run"
+    figure.savefig(tmp_path / "curves.png")
+    for figure in (curves_of_runs(dict.fromkeys(names, log)), rates_of_runs(dict.fromkeys(names, log)),
+                   schedule(dict.fromkeys(names, 0.1), 3)):
+        assert legend_of(figure.axes[0]) == names
+        assert all(text.get_window_extent().width > 20 for text in figure.axes[0].get_legend().get_texts()[:2])
+        figure.savefig(tmp_path / "names.png")
+
+
+def test_a_run_has_the_same_line_of_its_own_in_all_pictures():
+    logs = {f"run {k}": {"loss": [2.0, 1.0], "learning_rate": [0.1 * k, 0.2]} for k in range(9)}
+    logs["run 2"] = {"loss": [2.0, 1.0]}  # without a rate, it takes no other's line away
+    looks = [
+        {legend: (line.get_color(), line.get_linestyle()) for legend, line in zip(legend_of(axes), axes.lines)}
+        for axes in (draw(logs).axes[0] for draw in (curves_of_runs, rates_of_runs))
+    ]
+    assert len(looks[0]) == len(set(looks[0].values())) == 9 and len(looks[1]) == 8
+    assert looks[1].items() <= looks[0].items()
 
 
 def test_mistakes_come_with_the_most_confident_first(tmp_path):
@@ -36,6 +84,38 @@ def test_no_mistakes_say_so():
     assert figure.get_suptitle() == "0 of 2 wrong"
 
 
-def test_lengths_must_agree():
-    with pytest.raises(ValueError, match=r"one row an image.*got \(2, 8, 8, 1\), \(3,\), \(2, 2\) and 2 names"):
-        mistakes(np.zeros((2, 8, 8, 1)), [0, 1, 1], np.eye(2), ["cat", "dog"])
+def test_mistakes_take_what_their_siblings_take():
+    images, says = np.zeros((3, 8, 8, 1), "uint8"), np.array([[0.9, 0.8], [0.2, 0.7], [0.6, 0.4]])
+    for labels in ([1, 1, 0], np.eye(2)[[1, 1, 0]]):
+        # Of a sigmoid for each class, a row adds up to anything.
+        assert [axes.get_title() for axes in mistakes(images, labels, says).axes] == ["is 1\nsays 0 (90 %)"]
+
+
+def test_captions_of_mistakes_do_not_run_into_each_other():
+    names = ["West Highland white terrier", "American Staffordshire terrier"]
+    figure = mistakes(np.zeros((9, 8, 8, 1), "uint8"), [0] * 9, np.tile([0.0, 1.0], (9, 1)), names)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert len(boxes) == 9 and not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert figure.axes[0].get_title().endswith("r (100 %)")
+
+
+IMAGES = np.zeros((2, 8, 8, 1), "uint8")
+WRONG = {
+    "labels": (IMAGES, [0, 1, 1], np.eye(2), {}, r"labels: got shape \(3,\) of int64, wanted 2 class indices \(2,\)"),
+    "images": (IMAGES[:1], [0, 1], np.eye(2), {}, r"images: got shape \(1, 8, 8, 1\), wanted \(2, height"),
+    "gray": (IMAGES[..., 0], [0, 1], np.eye(2), {}, r"images: got shape \(2, 8, 8\), .* pass images\[\.\.\., None\]"),
+    "nan": (IMAGES * np.nan, [1, 1], np.eye(2), {}, "images: some pixels are NaN"),
+    "words": (np.full((2, 8, 8, 1), "a"), [1, 1], np.eye(2), {}, "images: got <U1, wanted pixels as numbers"),
+    "logits": (IMAGES, [0, 1], 9 * np.eye(2), {}, "probabilities: got values from 0 to 9 .* If they are logits"),
+    "scalar": (IMAGES, 1, np.eye(2), {}, "labels: got int, wanted 2 class indices"),
+    "names": (IMAGES, [0, 1], np.eye(2), {"class_names": ["a"]}, "class_names: got 1 of them, wanted 2"),
+    "negative": (IMAGES, [0, 1], np.eye(2), {"count": -1}, "count: got -1, wanted an integer of at least 1"),
+    "count": (IMAGES, [0, 1], np.eye(2), {"count": 2.5}, "count: got 2.5, wanted an integer"),
+}
+
+
+@pytest.mark.parametrize(("images", "labels", "probabilities", "more", "message"), WRONG.values(), ids=WRONG)
+def test_mistakes_of_what_does_not_fit(images, labels, probabilities, more, message):
+    with pytest.raises(ValueError, match=message):
+        mistakes(images, labels, probabilities, **more)

@@ -1,0 +1,10 @@
+"""Figures as a person says them."""
+
+
+def duration(seconds):
+    """Seconds in words: 4.2 s, 41 s, 3:05 min, 2:00 h."""
+    seconds = round(seconds) if seconds >= 10 else round(seconds, 1)
+    if seconds < 60:
+        return f"{seconds:g} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
