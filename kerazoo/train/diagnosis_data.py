@@ -1,6 +1,9 @@
 """What training data look like before a model has seen them: a sample that stays, and what their labels say."""
+import contextlib
 import itertools
 import math
+import random
+import sys
 import time
 
 import keras
@@ -23,43 +26,83 @@ def look(data):
     Returns:
         (images, labels, facts): at most 64 images that are all finite, with their labels; and of what was looked at
         {"labels": how many, "counts": {class: images}, "lowest", "highest": label or None, "values": channel values,
-        "broken": those of them that are no number, "images": how many, "alike": whether all images are equal}.
+        "broken": those of them that are no number, "images": how many, "alike": whether all images are equal}. Where
+        there are several labels an image (of several outputs), none of them are counted.
 
     Raises:
         ValueError: if the data are no images with labels, or have none.
     """
     if isinstance(data, (tuple, list)):
-        cached.check_data(data, "data")
-        x, y = (np.asarray(part) for part in data[:2])
-        facts = about_labels(y)
+        cached.check_data(tuple(map(first_of, data)), "data")
+        x = keras.tree.map_structure(np.asarray, data[0])
+        y, single = np.asarray(first_of(data[1])), single_of(data[1])
+        facts = about_labels(y, single)
         # All of them: what is wrong with one image in a thousand may be what ends the training.
-        facts["total"] = len(x)
-        facts.update(about_pixels([x[start : start + 1024] for start in range(0, len(x), 1024)]))
-        rows = np.unique(np.linspace(0, len(x) - 1, min(len(x), 4 * IMAGES)).astype(int))
-        return (*sample(x[rows], y[rows]), facts)
+        facts["total"] = len(y)
+        facts.update(about_pixels([rows_of(x, slice(start, start + 1024)) for start in range(0, len(y), 1024)]))
+        rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), 4 * IMAGES)).astype(int))
+        return (*sample(rows_of(x, rows), y[rows]), facts)
     if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         cached.check_data(data, "data")
-    batches, labels, begun = [], [], time.monotonic()
-    for batch in cached.batches_of(data):
-        if len(batch) < 2:
-            raise ValueError(
-                "data must be batches of (images, labels), as fit takes them; got batches without labels."
-            )
-        labels.append(np.asarray(batch[1]))
-        if sum(map(len, labels)) <= LABELS or not batches:
-            batches.append(batch)
-        elif len(classes_of(np.concatenate(labels))) > 1 or time.monotonic() - begun > PATIENCE:
-            break
-    if hasattr(data, "set_epoch"):
-        data.set_epoch(0)  # looking at them is no epoch
+    batches, labels, single, begun = [], [], True, time.monotonic()
+    with as_it_was(data) as data:
+        for batch in cached.batches_of(data):
+            if len(batch) < 2:
+                raise ValueError(
+                    "data must be batches of (images, labels), as fit takes them; got batches without labels."
+                )
+            labels.append(np.asarray(first_of(batch[1])))
+            single = single and single_of(batch[1])
+            if sum(map(len, labels)) <= LABELS or not batches:
+                batches.append(batch[0])
+            elif any((one != labels[0][:1]).any() for one in labels) or time.monotonic() - begun > PATIENCE:
+                break
     if not batches:
         raise ValueError("data must have at least one batch; got none.")
-    facts = about_labels(np.concatenate(labels))
+    facts = about_labels(np.concatenate(labels), single)
     facts["total"] = getattr(data, "num_examples", None)
-    facts.update(about_pixels([batch[0] for batch in batches]))
+    facts.update(about_pixels(batches))
     few = list(itertools.islice(batches, 0, max(1, 4 * IMAGES // max(1, len(labels[0])))))
-    x = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *[batch[0] for batch in few])
-    return (*sample(x, np.concatenate([batch[1] for batch in few])), facts)
+    x = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *few)
+    return (*sample(x, np.concatenate(labels[: len(few)])), facts)
+
+
+@contextlib.contextmanager
+def as_it_was(data):
+    """The data to be gone through, so that what they and what Python, NumPy and PyTorch draw next stays the same.
+
+    kerazoo's own data sets open a second one, and the epochs of the first are not counted. One that has an `epoch` and
+    `set_epoch` is set back. What else counts its own iterations, as tf.data's `shuffle` does, has been gone through.
+    """
+    torch = sys.modules.get("torch")
+    generators = [torch.default_generator] if torch else []
+    for owner in (data, getattr(data, "sampler", None)):
+        if torch and isinstance(one := getattr(owner, "generator", None), torch.Generator):
+            generators.append(one)
+    states, python, numbers = [one.get_state() for one in generators], random.getstate(), np.random.get_state()
+    epoch = getattr(data, "epoch", None)
+    try:
+        yield data.start(0, 0) if hasattr(data, "start") and hasattr(data, "set_epoch") else data
+    finally:
+        if epoch is not None and hasattr(data, "set_epoch"):
+            data.set_epoch(epoch)
+        for one, state in zip(generators, states):
+            one.set_state(state)
+        random.setstate(python)
+        np.random.set_state(numbers)
+
+
+def first_of(labels):
+    """Those of the first output; what is one array is that."""
+    return next(iter(keras.tree.flatten(labels)), labels)
+
+
+def single_of(labels):
+    return len(keras.tree.flatten(labels)) == 1
+
+
+def rows_of(x, rows):
+    return keras.tree.map_structure(lambda part: part[rows], x)
 
 
 def sample(x, y):
@@ -69,29 +112,32 @@ def sample(x, y):
     good = good if len(good) else np.arange(len(first))
     count = IMAGES if math.prod(first.shape[1:3]) <= LARGE else IMAGES // 4
     rows = good[np.unique(np.linspace(0, len(good) - 1, min(len(good), count)).astype(int))]
-    return keras.tree.map_structure(lambda part: part[rows], x), y[rows]
+    return rows_of(x, rows), y[rows]
 
 
 def classes_of(labels):
-    """One number an image, whether the labels are integers or one-hot."""
-    labels = np.asarray(labels)
-    if labels.ndim > 1 and labels.shape[-1] > 1:
-        return np.unique(labels.reshape(-1, labels.shape[-1]).argmax(-1))
-    return np.unique(labels)
+    """One whole number an image, whether the labels are integers or shares of the classes; None where they are none."""
+    if labels.dtype.kind not in "iubf":
+        return None
+    if labels.ndim == 2 and labels.shape[-1] > 1:
+        # Not boxes, pixels, or several classes at once, whose largest number says nothing.
+        shares = labels.astype("float32", copy=False)
+        return labels.argmax(-1) if (shares >= 0).all() and np.allclose(shares.sum(-1), 1, atol=1e-3) else None
+    if labels.size != len(labels):
+        return None
+    numbers = labels.reshape(-1)
+    whole = numbers.dtype.kind != "f" or np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
+    return numbers.astype("int64") if whole else None  # or a regression's, of which there is nothing to count
 
 
-def about_labels(labels):
-    labels = np.asarray(labels)
-    one_hot = labels.ndim > 1 and labels.shape[-1] > 1
-    numbers = labels.reshape(-1, labels.shape[-1]).argmax(-1) if one_hot else labels.reshape(-1)
-    whole = numbers.dtype.kind in "iub" or (
-        numbers.dtype.kind == "f" and np.isfinite(numbers).all() and (numbers == np.round(numbers)).all()
-    )
-    if not whole:  # a regression's, of which there is nothing to count
-        return {"labels": len(numbers), "counts": {}, "lowest": None, "highest": None}
-    found, counts = np.unique(numbers.astype("int64"), return_counts=True)
+def about_labels(labels, single=True):
+    """What is counted of labels; single: whether there are no others beside them."""
+    numbers = classes_of(labels) if single else None
+    if numbers is None:
+        return {"labels": len(labels), "counts": {}, "lowest": None, "highest": None}
+    found, counts = np.unique(numbers, return_counts=True)
     return {
-        "labels": int(counts.sum()), "counts": {str(one): int(count) for one, count in zip(found, counts)},
+        "labels": len(labels), "counts": {str(one): int(count) for one, count in zip(found, counts)},
         "lowest": int(found[0]), "highest": int(found[-1]),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from kerazoo.deep_graphs import deep_graphs, nodes_behind
+from kerazoo.networks import given_to, has_graph, in_order
 from kerazoo.train import state as states
 
 NO_KERNELS = ("bias", "gamma", "beta", "alpha", "embeddings")
@@ -31,16 +32,6 @@ def needed(node):
     return list(node.input_tensors)
 
 
-def has_graph(model):
-    """Whether a model is a graph of layers that can be walked; not one whose `call` is its own."""
-    for base in type(model).__mro__:
-        if base is keras.Sequential or base.__name__ == "Functional":
-            return bool(getattr(model, "inputs", None))
-        if "call" in vars(base):
-            return False
-    return False
-
-
 def walk(model, inputs, visit, prefix=""):
     """Take the inputs through the graph; visit(name, operation, inputs, outputs) after each operation."""
     values = {id(tensor): value for tensor, value in zip(
@@ -53,12 +44,12 @@ def walk(model, inputs, visit, prefix=""):
         if hasattr(operation, "inference_input"):
             outputs = values[id(needed(node)[0])]
         else:
-            args, kwargs = node.arguments.fill_in(values)
             name = f"{prefix}{operation.name}"
             if has_graph(operation):
-                outputs = walk(operation, args, visit, f"{name}/")
-                outputs = outputs if len(outputs) > 1 else outputs[0]
+                given = [values.get(id(one), one) for one in given_to(node)]
+                outputs = walk(operation, given, visit, f"{name}/")
             else:
+                args, kwargs = node.arguments.fill_in(values)
                 if getattr(operation, "_call_has_training_arg", False):
                     kwargs = {**kwargs, "training": isinstance(operation, keras.layers.BatchNormalization)}
                 outputs = operation(*args, **kwargs)
@@ -132,7 +123,8 @@ class Probe:
         # Keras's Normalization holds means and deviations, and stands in front of the network.
         self.entered = next((name for name, one in self.parts if getattr(one, "weights", [])
                              and not isinstance(one, keras.layers.Normalization)), None)
-        self.loss = loss_of(model)
+        self.images, self.labels = keras.tree.map_structure(np.asarray, images), np.asarray(labels)
+        self.loss = loss_of(model, self.labels)
         self.trained, self.others = list(model.trainable_variables), list(model.non_trainable_variables)
         places = {id(variable): place for place, variable in enumerate(self.trained)}
         # Of layers with kernels, all that is trained.
@@ -141,9 +133,7 @@ class Probe:
             for name, one in self.parts if name in self.kernels
         }
         self.half = any(getattr(one, "compute_dtype", None) == "float16" for _, one in self.parts)
-        self.images = keras.tree.map_structure(np.asarray, images)
-        self.labels = np.asarray(labels)
-        self.made = {}
+        self.scale, self.made = SCALE if self.half else 1.0, {}
 
     def __call__(self, everything=False):
         """Measure.
@@ -164,6 +154,11 @@ class Probe:
                 [variable.value for variable in self.trained], [variable.value for variable in self.others],
                 self.images, self.labels,
             )
+        norms = None if norms is None else as_numpy(norms)
+        if self.scale > 1 and norms is not None and not np.isfinite(norms).all():
+            # Large gradients end at 65,504, as they do under Keras's own scale, which goes down then.
+            self.scale, self.made = 1.0, {}
+            return self(everything)
         seen = {key: as_numpy(value) for key, value in seen.items()}
         ends = np.cumsum([units for _, units in names["dead"]])[:-1]
         dead = np.split(seen["dead"].astype(bool), ends) if names["dead"] else []
@@ -172,14 +167,14 @@ class Probe:
             "std": dict(zip(names["figures"], map(float, seen["figures"][:, 0]))),
             "peak": dict(zip(names["figures"], map(float, seen["figures"][:, 1]))),
             "dead": {name: units for (name, _), units in zip(names["dead"], dead)},
-            "gradient": {} if norms is None else dict(zip(self.groups, map(float, as_numpy(norms)))),
+            "gradient": {} if norms is None else dict(zip(self.groups, map(float, norms))),
             "input": [float(value) for value in seen["input"]],
         }
 
     def make(self, everything):
         """(measurement as a function of values, the names that its figures belong to: known once it has run)."""
         wanted = {name for name, _ in self.parts} if everything else self.weighted
-        names = {}
+        names, scale = {}, self.scale
 
         def forward(trained, others, images, labels):
             figures, dead, entered = {}, {}, []
@@ -205,11 +200,10 @@ class Probe:
                 "input": entered[0] if entered else ops.zeros((4,)),
                 "dead": ops.concatenate(list(dead.values())) if dead else ops.zeros((0,)),
             }
-            return (ops.zeros(()) if loss is None else loss * (SCALE if self.half else 1.0)), (loss, seen)
+            return (ops.zeros(()) if loss is None else loss * scale), (loss, seen)
 
         def norms(gradients):
-            down = 1 / SCALE if self.half else 1.0
-            found = [norm([gradients[place] for place in places], down) for places in self.groups.values()]
+            found = [norm([gradients[place] for place in places], 1 / scale) for places in self.groups.values()]
             return ops.stack(found) if found else ops.zeros((0,))
 
         return differentiated(forward, norms, self.loss is not None and bool(self.trained)), names
@@ -223,7 +217,7 @@ def as_inputs(model, images):
     """The images as tensors of the type that the model's inputs have."""
     return [
         ops.cast(ops.convert_to_tensor(value), tensor.dtype)
-        for value, tensor in zip(keras.tree.flatten(images), keras.tree.flatten(model.inputs))
+        for value, tensor in zip(in_order(model, images), model.inputs)
     ]
 
 
@@ -264,14 +258,42 @@ def norm(gradients, down):
     return ops.sqrt(sum(ops.sum(ops.square(one / safe)) for one in known)) * safe * down
 
 
-def loss_of(model):
-    """The compiled loss of a model with one output, as a function of (labels, outputs); None: it has no such."""
+def single_loss(model):
+    """What the one output of a model was compiled with; None: it has none, or there are several."""
     loss = model.loss
     while isinstance(loss, (list, tuple, dict)) and len(loss) == 1:
         loss = next(iter(loss.values() if isinstance(loss, dict) else loss))
-    if loss is None or isinstance(loss, (list, tuple, dict)) or len(keras.tree.flatten(model.outputs)) != 1:
+    several = isinstance(loss, (list, tuple, dict)) or len(keras.tree.flatten(model.outputs)) != 1
+    return None if several else loss
+
+
+def loss_of(model, labels):
+    """That as a function of (labels, outputs), as Keras makes it; None where it cannot be made."""
+    loss = single_loss(model)
+    if loss is None:
         return None
-    return keras.losses.get(loss)
+    classes = model.outputs[0].shape[-1]
+    if isinstance(loss, str) and loss.lower() in ("crossentropy", "ce"):
+        sparse = labels.ndim < len(model.outputs[0].shape) or labels.shape[-1] == 1
+        loss = f"{'binary' if classes == 1 else 'sparse_categorical' if sparse else 'categorical'}_crossentropy"
+    try:
+        function = keras.losses.get(loss)
+    except ValueError:
+        return None
+    if isinstance(function, keras.losses.Loss):
+        return function
+
+    class Wrapped(keras.losses.Loss):
+        """Brings labels (n,) and outputs (n, 1) together, as Keras does with a function that a model is given."""
+
+        def call(self, labels, outputs):
+            if len(labels.shape) + 1 == len(outputs.shape) and outputs.shape[-1] == 1:
+                labels = ops.expand_dims(labels, -1)
+            elif len(labels.shape) == len(outputs.shape) + 1 and labels.shape[-1] == 1:
+                labels = ops.squeeze(labels, -1)
+            return function(labels, outputs)
+
+    return Wrapped()
 
 
 def differentiated(forward, norms, differentiates):

@@ -16,12 +16,12 @@ from kerazoo.train import checkpoint
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
 from kerazoo.train.cached import batches_of
-from kerazoo.train.diagnosis_data import look
-from kerazoo.train.diagnosis_model import about_model
+from kerazoo.train.diagnosis_data import as_it_was, look
+from kerazoo.train.diagnosis_model import about_model, about_rate
 from kerazoo.train.diagnosis_probe import Probe, has_graph, kernels_now, update_ratios
 from kerazoo.train.distribution import is_chief, several_hosts
-from kerazoo.train.findings import TITLES, Finding, count, findings_of, ordered, sentence
-from kerazoo.train.optimizers import rate_at
+from kerazoo.train.findings import RATIO_HIGH, TITLES, Finding, count, findings_of, ordered, ratios, sentence
+from kerazoo.train.optimizers import rate_at, unwrapped
 
 SHARE = 0.03  # of the time of training that measurements may take, the first one aside
 SPACING = 0.005  # of the time so far, at least between two: as many from 1 to 2 minutes as from 1 to 2 hours
@@ -43,13 +43,17 @@ class Diagnostics(keras.callbacks.Callback):
     moving average and no seed. The first measurement takes longer (on JAX it is compiled).
 
     What is found is printed at once, and again at the end. If the loss is no number any more, the weights of the last
-    measurement come back into the model, which are finite, and training stops.
+    measurement come back into the model, which are finite, and training stops. One instance can watch several fits,
+    one after another: each begins anew, but for one that a Run goes on with.
 
-    Layers inside of a subclassed model are not seen: then it goes by the losses, the accuracies and the data.
+    Layers inside of a subclassed model, or on several hosts, are not seen: then it goes by the losses, the accuracies
+    and the data. Of several outputs, neither losses nor labels are looked at on their own.
 
     Args:
         data: what the model is trained on: (images, labels), arrays, or a data set of batches, such as
-            `kerazoo.data.load` returns. Sample and statistics are taken from it at once.
+            `kerazoo.data.load` returns; not a generator, which cannot be gone through again. Sample and statistics are
+            taken from it at once, by going through some of it. A data set that counts how often it was gone through,
+            as `shuffle` of tf.data does, trains in another order afterwards: give arrays, or a second one like it.
         every: batches between two measurements, from 1; None: as above.
         folder: of the run: `diagnosis.json`, and curves and findings for TensorBoard, are written there. None: nowhere.
         verbose: whether to print.
@@ -82,14 +86,22 @@ class Diagnostics(keras.callbacks.Callback):
         self._folder = None if folder is None else pathlib.Path(folder)
         # Names with an underscore are no part of a checkpoint.
         self._data = data
-        self._images, self._labels, facts = look(data)
+        self._images, self._labels, self._facts = look(data)
+        self._reset()
+
+    def _reset(self):
+        """Know nothing of a training."""
         self._evidence = {
-            "data": facts, "classes": None, "first_loss": None, "epochs": [], "planned": None, "samples": [],
-            "kernels": {}, "units": {}, "back": {}, "broken": None, "peak_rate": None, "model": {},
+            "data": self._facts, "classes": None, "first_loss": None, "epochs": [], "planned": None, "samples": [],
+            "kernels": {}, "units": {}, "back": {}, "broken": None, "peak_rate": None, "scheduled": False, "model": {},
         }
         self._step, self._found, self._gone, self._silent = 0, {}, {}, {}
         self._probe, self._snapshot, self._board = None, None, None
         self._spent, self._cost, self._warm, self._elapsed = 0.0, 0.0, 0.0, 0.0
+        self._previous, self._before, self._judged, self._epoch = None, None, False, 1
+        self._offset, self._done = 0, 0  # batches of the epoch that a run had done before; those done since
+        self._kept, self._restored = False, False  # whether a Run follows; whether it goes on
+        self._stopped = False  # whether the loss was no number
 
     # What has been found.
 
@@ -115,7 +127,8 @@ class Diagnostics(keras.callbacks.Callback):
         epochs, found = len(self._evidence["epochs"]), self.findings
         seen = f"{count(epochs, 'epoch')}, {count(len(self._evidence['samples']), 'measurement')}"
         if not found:
-            return f"Diagnosis ({seen}): nothing looks wrong."
+            blind = self._evidence["epochs"] and not self._evidence["samples"]
+            return f"Diagnosis ({seen}): nothing{' that could be seen' if blind else ''} looks wrong."
         lines = [f"Diagnosis ({seen}), the most likely cause first:"]
         for number, finding in enumerate(found, 1):
             when = "before training" if finding.epoch == 0 else f"in epoch {finding.epoch}"
@@ -158,10 +171,12 @@ class Diagnostics(keras.callbacks.Callback):
     # While training.
 
     def on_train_begin(self, logs=None):
+        self._close()
+        self._reset()
         self._begun = self._last_time = time.monotonic()
-        self._previous, self._before, self._last, self._judged, self._epoch = None, None, -1, False, 1
-        self._stopped = False
         self._evidence["planned"] = self.params.get("epochs")
+        optimizer = getattr(self._model, "optimizer", None)
+        self._evidence["scheduled"] = optimizer is not None and about_rate(optimizer)["scheduled"]
         self._prepare()
         if self._probe is not None:
             self._keep()
@@ -170,7 +185,11 @@ class Diagnostics(keras.callbacks.Callback):
             self._cost, self._spent, self._begun = COLD * self._cost, 0.0, time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._epoch, self._last, self._previous = epoch + 1, -1, None
+        self._epoch, self._done, self._previous = epoch + 1, 0, None
+        steps = self.params.get("steps")
+        # A Run goes on within an epoch, and Keras counts from 0 again.
+        self._offset = self._step % steps if self._restored and steps else 0
+        self._restored = False
         if self._probe is not None and [id(one) for one in self._probe.trained] != [
             id(one) for one in self._model.trainable_variables
         ]:
@@ -180,15 +199,21 @@ class Diagnostics(keras.callbacks.Callback):
         if not self._judged:
             # Only now: a Run that goes on has handed over what was known before.
             self._judged = True
+            if not self._step and self._evidence["samples"]:
+                self._tell(self._evidence["samples"][0])
             self._judge()
         if self._probe is not None and self._due():
             begun = time.monotonic()
             states.sync(self._model)
-            self._before = kernels_now(self._probe)
+            with self._watching():
+                self._before = kernels_now(self._probe)
             self._spent += time.monotonic() - begun
 
     def on_train_batch_end(self, batch, logs=None):
-        steps, self._last = batch - self._last, batch
+        # The last of several steps an execution may be beyond the end.
+        whole = (self.params.get("steps") or math.inf) - self._offset
+        done = min(batch + 1, whole)
+        steps, self._done = max(done - self._done, 0), done
         before, self._step = self._step, self._step + steps
         loss = (logs or {}).get("loss")
         if loss is not None:
@@ -197,7 +222,7 @@ class Diagnostics(keras.callbacks.Callback):
             # The one before is there already, and costs an accelerator no waiting.
             ripe = (
                 self._step <= CHECK_EVERY or before // CHECK_EVERY != self._step // CHECK_EVERY or self._before
-                or batch + 1 == self.params.get("steps")
+                or done == whole
             )
             seen = loss if ripe else self._previous
             self._previous = loss
@@ -214,24 +239,25 @@ class Diagnostics(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         begun = time.monotonic()
-        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs = logging.numbers(logs)
         loss = logs.get("loss")
         if loss is not None and not math.isfinite(loss) and not self._evidence["broken"]:
             self._break(loss, 1)
-        accuracy = next((name for name in logs if not name.startswith("val_") and (
-            name.endswith("accuracy") or name == "acc")), None)
-        rate = self._rate(past=not self._evidence["epochs"])
+        accuracy = accuracy_in(logs)
         self._evidence["epochs"].append({
             "epoch": epoch + 1, "loss": loss, "accuracy": logs.get(accuracy), "val_loss": logs.get("val_loss"),
-            "val_accuracy": logs.get(f"val_{accuracy}"), "rate": rate,
+            "val_accuracy": logs.get(f"val_{accuracy}"), **self._rates(),
         })
         self._judge()
         self._write()
         self._spent += time.monotonic() - begun
 
     def on_train_end(self, logs=None):
-        if self._probe is not None and self._evidence["samples"][-1]["step"] < self._step and not (
-                self._evidence["broken"]):
+        samples = self._evidence["samples"]
+        if self._stopped and self._snapshot is not None:
+            # Keras has put averages (use_ema) in the place of the weights, and those are no numbers.
+            states.assign(self.model.weights, self._snapshot)
+        elif self._probe is not None and not self._evidence["broken"] and samples and samples[-1]["step"] < self._step:
             begun = time.monotonic()
             self._measure(None)
             self._spent += time.monotonic() - begun
@@ -240,14 +266,13 @@ class Diagnostics(keras.callbacks.Callback):
         self._write()
         if self.verbose and is_chief():
             say(self.report())
-        if self._board is not None:
-            self._board.on_train_end()
-            self._board = None
+        self._close()
         self._snapshot = self._probe = None
 
     # What a Run keeps in its checkpoints.
 
     def get_state(self):
+        self._kept = True
         return {
             # One text: names of layers are no names of arrays.
             "evidence": json.dumps(self._evidence), "step": self._step,
@@ -257,8 +282,9 @@ class Diagnostics(keras.callbacks.Callback):
         }
 
     def set_state(self, saved):
-        model = self._evidence["model"]
-        self._evidence = {**json.loads(saved["evidence"]), "model": model, "planned": self._evidence["planned"]}
+        self._kept = self._restored = True
+        now = {name: self._evidence[name] for name in ("model", "planned", "scheduled")}
+        self._evidence = {**json.loads(saved["evidence"]), **now}
         self._step = saved["step"]
         self._found = {kind: Finding(**finding) for kind, finding in json.loads(saved["found"]).items()}
         self._gone = dict(saved["gone"])
@@ -266,22 +292,34 @@ class Diagnostics(keras.callbacks.Callback):
 
     # How it is done.
 
+    @contextlib.contextmanager
+    def _watching(self):
+        """A measurement that fails, such as for want of memory, ends no training."""
+        try:
+            yield
+        except Exception as error:  # whatever a layer of the user's or the backend raises
+            self._probe = self._before = None
+            warnings.warn(
+                f"Diagnostics could not measure {self._model.name} ({type(error).__name__}: {error}). Training goes "
+                "on, and it looks at no layers any more.", stacklevel=2,
+            )
+
     def _prepare(self):
         """Make the probe, where the model has a graph."""
         model = self.model
         if several_hosts() or not has_graph(model):
-            if self.verbose and not several_hosts():
-                say(f"Diagnostics sees no layers in {model.name}, which is not functional: it goes by losses, "
-                    "accuracies and data.")
-            self._evidence["classes"] = None
+            if self.verbose and is_chief():
+                why = "on several hosts" if several_hosts() else f"in {model.name}, which is not functional"
+                say(f"Diagnostics sees no layers {why}: it goes by losses, accuracies and data.")
             return
-        self._probe = Probe(model, self._images, self._labels)
-        shape = model.outputs[0].shape
-        self._evidence["classes"] = shape[-1] if len(model.outputs) == 1 and len(shape) == 2 else None
-        self._evidence["kernels"] = {
-            name: int(math.prod(kernel.shape)) for name, kernel in self._probe.kernels.items()
-        }
-        self._evidence["model"] = about_model(model, self._probe)
+        with self._watching():
+            self._probe = Probe(model, self._images, self._labels)
+            shape = model.outputs[0].shape
+            self._evidence["classes"] = shape[-1] if len(model.outputs) == 1 and len(shape) == 2 else None
+            self._evidence["kernels"] = {
+                name: int(math.prod(kernel.shape)) for name, kernel in self._probe.kernels.items()
+            }
+            self._evidence["model"] = about_model(model, self._probe)
 
     def _due(self):
         if self._step == 0:
@@ -296,9 +334,15 @@ class Diagnostics(keras.callbacks.Callback):
         """One measurement, after a step of which the kernels (before, batches) are known, or on its own."""
         begun = time.monotonic()
         states.sync(self._model)
-        probe, evidence = self._probe, self._evidence
-        seen = probe()
-        ratio = {} if step is None else update_ratios(step[0], kernels_now(probe), step[1])
+        evidence = self._evidence
+        with self._watching():
+            seen = self._probe()
+            ratio = {} if step is None else update_ratios(step[0], kernels_now(self._probe), max(step[1], 1))
+            if getattr(unwrapped(self._model.optimizer), "gradient_accumulation_steps", None) and (
+                    not any(ratio.values())):
+                ratio = {}  # what is accumulated has moved nothing yet
+        if self._probe is None:
+            return
         for name, units in seen["dead"].items():
             evidence["units"][name] = len(units)
             ever = self._silent.get(name, np.zeros(len(units), bool))
@@ -320,7 +364,8 @@ class Diagnostics(keras.callbacks.Callback):
             self._keep()
         elif self._step == 0 and not evidence["data"].get("broken"):
             self._place(None)
-        self._tell(sample)
+        if self._judged:  # before, a Run may yet hand over its own
+            self._tell(sample)
         self._last_time = time.monotonic()
         self._cost = self._last_time - begun
 
@@ -343,6 +388,19 @@ class Diagnostics(keras.callbacks.Callback):
         self._evidence["peak_rate"] = max([*rates.values(), self._evidence["peak_rate"] or 0.0])
         return rates[1]
 
+    def _rates(self):
+        """{rate: of the epoch's last batch, highest: in the epoch, ended: whether a schedule's end lies behind}."""
+        epochs, optimizer = self._evidence["epochs"], getattr(self._model, "optimizer", None)
+        rate = self._rate(past=not epochs)
+        if rate is None:
+            return {"rate": None, "highest": None, "ended": False}
+        about, batches = about_rate(optimizer), int(self._offset + self._done)
+        if about["scheduled"]:
+            highest = max(rate_at(optimizer, max(1, part * batches // 4)) for part in range(5))
+        else:  # other callbacks may have lowered it already for the next epoch
+            highest = max([rate, *[epoch["rate"] for epoch in epochs[-1:]]])
+        return {"rate": rate, "highest": highest, "ended": about["ended"]}
+
     def _break(self, loss, steps):
         """The loss is no number: find out where that began, put finite weights back, and stop."""
         model, evidence = self.model, self._evidence
@@ -351,7 +409,7 @@ class Diagnostics(keras.callbacks.Callback):
             evidence["samples"].append({
                 "epoch": self._epoch, "step": self._step, "loss": None, "rate": self._rate(), "std": {}, "peak": {},
                 "gradient": {}, "dead": {}, "input": [],
-                "ratio": rounded(update_ratios(before, kernels_now(self._probe), steps)),
+                "ratio": rounded(update_ratios(before, kernels_now(self._probe), max(steps, 1))),
             })
         broken = [
             layer.name for layer in (model.layers if self._probe is None else [one for _, one in self._probe.parts])
@@ -360,8 +418,9 @@ class Diagnostics(keras.callbacks.Callback):
         back = ""
         if self._snapshot is not None:
             states.assign(model.weights, self._snapshot)
-            last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
-            back = f" The model has the weights of {'the start' if not last else f'batch {last}'} again."
+            if not self._kept:  # a Run puts back those of its checkpoint, and says so
+                last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
+                back = f" The model has the weights of {f'batch {last}' if last else 'the start'} again."
         self._place(
             f"The loss became {loss} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken
         )
@@ -376,7 +435,8 @@ class Diagnostics(keras.callbacks.Callback):
         if said is not None and (bad := self._broken_data()):
             direction, where, what = "data", "training images", bad
         elif self._probe is not None:
-            direction, where, what = self._broken_layer(list(broken))
+            with self._watching():
+                direction, where, what = self._broken_layer(list(broken))
         if direction is None:
             direction, where = "forward", "the loss"
         text = " ".join(part for part in (said, what) if part)
@@ -389,15 +449,17 @@ class Diagnostics(keras.callbacks.Callback):
         """A sentence on values in the data that are no numbers; "" if none are found."""
         begun = time.monotonic()
         whole = isinstance(self._data, (tuple, list))
-        for number, batch in enumerate([self._data] if whole else batches_of(self._data)):
-            for name, part in zip(("images", "labels", "weights"), batch):
-                for leaf in keras.tree.flatten(part):
-                    leaf = np.asarray(leaf)
-                    if leaf.dtype.kind == "f" and (bad := int((~np.isfinite(leaf)).sum())):
-                        where = "" if whole else f" in batch {number} of the training data"
-                        return f"{bad:,} values of the {name}{where} are NaN or infinite."
-            if time.monotonic() - begun > 10:
-                break  # a large set, in which nothing was found so far
+        with contextlib.nullcontext() if whole else as_it_was(self._data) as data:
+            for number, batch in enumerate([self._data] if whole else batches_of(data)):
+                for name, part in zip(("images", "labels", "weights"), batch):
+                    for leaf in keras.tree.flatten(part):
+                        leaf = np.asarray(leaf)
+                        if leaf.dtype.kind == "f" and (bad := int((~np.isfinite(leaf)).sum())):
+                            # Shuffled data have other batches each time.
+                            where = "" if whole else f" in batch {number} of the training data, as they came then,"
+                            return f"{bad:,} values of the {name}{where} are NaN or infinite."
+                if time.monotonic() - begun > 10:
+                    break  # a large set, in which nothing was found so far
         return ""
 
     def _broken_layer(self, broken):
@@ -423,7 +485,9 @@ class Diagnostics(keras.callbacks.Callback):
                 + (f"that of {after}, behind it, is: it breaks between them, in {' or '.join(between[:4])}."
                    if between and after else "what is behind it is sound.")
             )
-        if broken and self._probe.kernels and list(self._probe.kernels)[-1] not in broken:
+        # Under absurd steps, some weights are no numbers before others are, and no derivative is to blame.
+        absurd = max(ratios(self._evidence), default=0.0) >= RATIO_HIGH
+        if broken and not absurd and self._probe.kernels and list(self._probe.kernels)[-1] not in broken:
             return "backward", broken[-1], f"Weights that became no numbers are those of {broken[0]} to {broken[-1]}."
         largest = max(seen["peak"], key=seen["peak"].get, default=None)
         if largest is None:
@@ -472,6 +536,11 @@ class Diagnostics(keras.callbacks.Callback):
             self._folder.mkdir(parents=True, exist_ok=True)
             checkpoint.put(self._folder / "diagnosis.json", json.dumps(self.as_json(), allow_nan=False))
 
+    def _close(self):
+        if self._board is not None:
+            self._board.on_train_end()
+            self._board = None
+
     def _add(self, values):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -505,6 +574,13 @@ class Diagnostics(keras.callbacks.Callback):
             dim=[TensorShapeProto.Dim(size=1)]))
         self._add([Summary.Value(tag=f"diagnosis/{TITLES[finding.kind]}", tensor=text,
                                  metadata=SummaryMetadata(plugin_data=plugin))])
+
+
+def accuracy_in(logs):
+    """The name of the accuracy among what was logged: the usual ones first, and never that of the best five."""
+    usual = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
+    others = [name for name in logs if name.endswith("accuracy") and not name.startswith("val_") and "top" not in name]
+    return next((name for name in (*usual, *others) if name in logs), None)
 
 
 def say(text):

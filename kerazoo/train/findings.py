@@ -5,7 +5,8 @@ Each rule is a function of the evidence alone, a dictionary of plain data that `
     data        what the labels and pixels are like (`kerazoo.train.diagnosis_data`)
     classes     outputs of the model, or None
     first_loss  as logged with the first batch, before anything was learned
-    epochs      [{epoch, loss, accuracy, val_loss, val_accuracy, rate}], epoch counted from 1
+    epochs      [{epoch, loss, accuracy, val_loss, val_accuracy, rate, highest, ended}], epoch counted from 1; highest:
+                rate in it; ended: whether the schedule's end lies behind
     planned     epochs that fit was asked for
     samples     [{epoch, step, loss, rate, std, peak, gradient, ratio, dead, input}], the first one before training;
                 all but the first four are by layer
@@ -14,7 +15,9 @@ Each rule is a function of the evidence alone, a dictionary of plain data that `
     back        {layer: units that were silent once and are active again}
     broken      {epoch, step, where, direction, what} once something became no number
     peak_rate   the highest learning rate so far
-    model       {norms, activations, dropout, augmented, optimizer, clipped, decay}: what the remedies depend on
+    scheduled   whether the rate follows a schedule
+    model       {norms, activations, dropout, augmented, loss, optimizer, clipped, decay, half}: what the remedies, and
+                some of the rules, depend on
 
 The thresholds are those of the literature or of arithmetic, and stand below with their source.
 """
@@ -36,6 +39,7 @@ DECADES = 4.0
 GROWTH = 1e3
 # Generalization loss, in percent of the lowest validation loss (Prechelt, Early Stopping - But When?, 1998: GL of 5).
 GENERALIZATION = 5.0
+HALF = 0.5  # of what can be learned
 GAP, CLEAR_GAP = 0.05, 0.10  # of accuracy, between training and validation
 STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's strips of five
 FLAT_EPOCHS, FLAT = 5, 0.01  # a plateau: epochs without an improvement by one percent
@@ -59,6 +63,9 @@ TITLES = {
     "underfitting": "underfitting",
     "plateau": "a plateau",
 }
+ADAPTIVE = ("adam", "adamw", "nadam", "adamax", "lamb", "lion", "adafactor", "rmsprop", "adagrad", "adadelta")
+CLIP = "kerazoo.train.optimizer(..., clip_norm=1.0)"
+WARMUP = "kerazoo.train.WarmupCosine(peak, epochs, warmup=..., steps=len(train))"
 SEVERITIES = ("severe", "warning", "note")
 # What another cause explains. Where that is there, the first are told after it, the others not at all.
 FOLLOWS = {
@@ -225,6 +232,8 @@ def labels(evidence, at_end):
 def imbalance(evidence, at_end):
     data, classes = evidence["data"], evidence["classes"]
     counts = data.get("counts") or {}
+    if classes == 1 and set(counts) <= {"0", "1"}:
+        classes = 2  # told apart by one output
     if len(counts) < 2 or not classes or classes < 2:
         return None
     missing = classes > len(counts) and data["labels"] >= 20 * classes
@@ -239,7 +248,8 @@ def imbalance(evidence, at_end):
         "imbalance", "training labels",
         f"Class {name} has {largest:,} of {data['labels']:,} images that were looked at ({share:.0f} %), and the "
         f"rarest of {classes} classes has {smallest:,}. A model that always says {name} is right in {share:.0f} %.",
-        ["weigh the classes: fit(class_weight={label: all images / (classes x images of the class)})",
+        ["weigh the classes, unless you do so already: fit(class_weight={label: all images / (classes x images of the "
+         "class)})",
          "look at each class's own accuracy instead of the mean, such as in a confusion matrix",
          "draw the rare classes more often, with augmentation= that varies them"],
         "severe" if ratio >= HIGH_IMBALANCE else "warning", early=True,
@@ -252,26 +262,27 @@ def broken(evidence, at_end):
     what = evidence.get("broken")
     if not what:
         return None
+    model = evidence["model"]
+    clip = [] if model.get("clipped") else [f"clip gradients: {CLIP}"]
     remedies = {
         "data": ["repair or remove the images or labels that are no numbers"],
         "backward": [
             f"look at the derivative of {what['where']}: square roots, logarithms and divisions have none at 0; add a "
-            "small number inside",
-            "clip gradients: kerazoo.train.optimizer(..., clip_norm=1.0)",
+            "small number inside", *clip,
         ],
     }.get(what["direction"], [
-        "lower the learning rate by 10 and begin with a warm-up: kerazoo.train.WarmupCosine(peak, epochs, warmup=...)",
-        "clip gradients: kerazoo.train.optimizer(..., clip_norm=1.0)",
-        "norm=\"batch\" where the model has no normalization",
-        "--mixed-precision bfloat16 instead of float16, whose numbers end at 65,504",
+        f"lower the learning rate by 10 and begin with a warm-up: {WARMUP}", *clip,
+        *([] if model.get("norms") else ["norm=\"batch\", where the model has no normalization"]),
+        *(["--mixed-precision bfloat16 instead of float16, whose numbers end at 65,504"] if model.get("half") else []),
     ])
     return Finding("nan", what["where"], what["what"], remedies, "severe", what["epoch"], early=what["step"] == 0)
 
 
 def exploding(evidence, at_end):
-    samples = evidence["samples"]
-    found = [growth(evidence, sample) for sample in samples]
-    early = bool(found) and found[0] is not None
+    # Where the loss became no number, there is none but the steps.
+    found = [growth(evidence, sample) for sample in evidence["samples"] if sample.get("std") or sample.get("gradient")]
+    # It may have come right by itself; not where nothing is a number any more.
+    early = bool(found) and found[0] is not None and (found[-1] is not None or bool(evidence.get("broken")))
     lasting = len(found) > 1 and found[-1] is not None and found[-2] is not None
     if not early and not lasting:
         return None
@@ -280,14 +291,14 @@ def exploding(evidence, at_end):
         *([] if evidence["model"].get("norms") else ["normalize: norm=\"batch\" (or \"group\") of kerazoo's builders"]),
         "initialize by the fan: \"he_normal\" under ReLU, \"glorot_uniform\" elsewhere (Keras's default)",
         "residual connections, as in kerazoo.resnet20",
-        *([] if evidence["model"].get("clipped") else ["clip gradients: kerazoo.train.optimizer(..., clip_norm=1.0)"]),
+        *([] if evidence["model"].get("clipped") else [f"clip gradients: {CLIP}"]),
         "a smaller learning rate with a warm-up: kerazoo.train.WarmupCosine",
     ], "severe", early=early)
 
 
 def growth(evidence, sample):
     """(where, what) if signals of that sample grow beyond bounds on their way, forward or backward."""
-    order = [name for name in sample.get("std", {}) if name in sample["std"]]
+    order = list(sample.get("std", {}))
     if len(order) >= 3 and sample.get("input"):
         enter = max(sample["input"][1], 1e-3)
         first, stds = order[0], [sample["std"][name] for name in order]
@@ -343,23 +354,23 @@ def dead(evidence, at_end):
         return None
     worst = max(seen, key=seen.get)
     back = sum(evidence["back"].get(name, 0) for name in seen)
-    count = sum(round(share * units[name]) for name, share in seen.items())
+    silent = sum(round(share * units[name]) for name, share in seen.items())
     total = sum(units[name] for name in seen)
     return Finding(
         "dead", some(sorted(seen, key=lambda name: -seen[name])),
-        f"{count} of {total} units in {len(seen)} layer{'s' * (len(seen) > 1)} are zero on every image of the sample, "
+        f"{silent} of {total} units in {count(len(seen), 'layer')} are zero on every image of the sample, "
         f"{100 * seen[worst]:.0f} % of {worst}; {back} that were silent have come back. No gradient passes them.",
-        [*(["a smaller learning rate, and a warm-up: kerazoo.train.WarmupCosine(peak, epochs, warmup=...)"]
-           if not early else ["initialize biases with zeros, and kernels with \"he_normal\""]),
+        [("initialize biases with zeros, and kernels with \"he_normal\"" if early else
+          f"a smaller learning rate, and a warm-up: {WARMUP}"),
          "activation=\"leaky_relu\" or keras.layers.PReLU, which pass on a part of what is negative",
          *([] if evidence["model"].get("norms") else ["norm=\"batch\", which keeps half of a unit's values above 0"]),
-         "kerazoo.train.optimizer(..., clip_norm=1.0)"],
+         *([] if evidence["model"].get("clipped") else [CLIP])],
         "severe" if seen[worst] >= ALL_DEAD else "warning", early=worst in early,
     )
 
 
 def vanishing(evidence, at_end):
-    # All of the first ones, and the last: a layer may start at zero, and then learn.
+    # All of the last three, or of the first two: a layer may start at zero, and then learn.
     samples = [sample for sample in evidence["samples"] if sample.get("gradient")][-3:]
     if len(samples) < 2:
         return None
@@ -389,9 +400,11 @@ def vanishing(evidence, at_end):
 # The learning rate.
 
 def entropy(evidence):
-    """The loss of a model that knows how frequent each class is and no more; None where labels are no classes."""
+    """The loss of a model that knows how frequent each class is and no more; None where there is no such."""
     counts = evidence["data"].get("counts") or {}
     total = sum(counts.values())
+    if evidence["model"].get("loss") != "categorical":
+        return None  # others, such as binary cross-entropy over a thousand outputs, begin elsewhere
     if not evidence["classes"] or evidence["classes"] < 2 or not total or len(counts) < 2:
         return None
     return -sum(count / total * math.log(count / total) for count in counts.values())
@@ -414,14 +427,18 @@ def rate_high(evidence, at_end):
     finite = [loss for loss in losses if math.isfinite(loss)]
     first = None if first is None or not math.isfinite(first) else first
     grown, severity = None, "severe"
+    # What was logged may hold penalties and weights of classes: under many right answers it says little.
+    guessing = learned_of(accuracies(evidence, "accuracy"), evidence) < HALF
     what = evidence.get("broken")
     if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH:
         grown = f"the loss became no number after {what['step']} batches"
-    elif first is not None and finite and finite[-1] >= 1.5 * first and finite[-1] >= 0.5 * (floor or first):
+    elif guessing and first is not None and finite and finite[-1] >= 1.5 * first and (
+            finite[-1] >= 0.5 * (floor or first)):
         grown = f"the loss rose from {first:.3g} in the first batch to {finite[-1]:.3g}"
-        if ratio < RATIO_LOW:
+        if seen and ratio < RATIO_LOW:
             return None  # what hardly moves has not caused that
-    elif floor and finite and ratio >= RATIO_HIGH and (len(finite) > 1 or at_end) and min(finite) >= 0.97 * floor:
+    elif guessing and floor and finite and ratio >= RATIO_HIGH and (len(finite) > 1 or at_end) and (
+            min(finite) >= 0.97 * floor):
         grown = f"the loss has not come below {floor:.3g}, which is that of guessing"
     elif len(finite) > 3 and min(finite[-2:]) >= 1.5 * min(finite[:-2]) and finite[-1] >= 0.2 * (floor or finite[0]):
         grown, severity = f"the training loss rose from {min(finite[:-2]):.3g} to {finite[-1]:.3g}", "warning"
@@ -435,8 +452,7 @@ def rate_high(evidence, at_end):
         "rate_high", "" if rate is None else f"learning rate {rate:.3g}", f"With a learning rate of up to "
         f"{rate if rate is None else f'{rate:.3g}'}, {grown}{moved}.",
         ["a learning rate ten times smaller; kerazoo.train.find_learning_rate(model, train) suggests one",
-         "a warm-up: kerazoo.train.WarmupCosine(peak, epochs, warmup=..., steps=len(train))",
-         *([] if evidence["model"].get("clipped") else ["kerazoo.train.optimizer(..., clip_norm=1.0)"]),
+         f"a warm-up: {WARMUP}", *([] if evidence["model"].get("clipped") else [CLIP]),
          *([] if evidence["model"].get("norms") else ["norm=\"batch\", which allows higher rates"])],
         severity,
     )
@@ -449,19 +465,26 @@ def rate_low(evidence, at_end):
         return None
     rates = [epoch.get("rate") for epoch in epochs]
     peak, planned = evidence["peak_rate"], evidence["planned"] or 0
-    floor = entropy(evidence) or first
-    left = losses[-1] / min(first, floor)
+    floor, accuracy = entropy(evidence), accuracies(evidence, "accuracy")
+    left = losses[-1] / min(first, floor or first)
+    if floor is None and accuracy:
+        left = 1 - known(accuracy[-1], evidence)
+    scheduled, last = evidence.get("scheduled", True), epochs[-1]
+    # Schedules may rise again: either this one has ended, or a whole epoch at such a rate has brought nothing.
+    over = last.get("ended") or len(losses) > 1 and losses[-1] > (1 - FLAT) * losses[-2] and (
+        last.get("highest") or rates[-1] or 0.0) <= 1e-3 * (peak or 0.0)
     ran_out = (
-        rates[-1] is not None and peak and rates[-1] <= 1e-3 * peak and epochs[-1]["epoch"] <= 0.8 * planned
-        and left > 0.1
+        rates[-1] is not None and peak and rates[-1] <= 1e-3 * peak and last["epoch"] <= 0.8 * planned and left > 0.1
     )
-    if ran_out:
+    if ran_out and over:
         return Finding(
             "rate_low", f"learning rate {rates[-1]:.2g}",
-            f"The rate has fallen from {peak:.3g} to {rates[-1]:.2g} by the end of epoch {epochs[-1]['epoch']} of "
-            f"{planned}: nothing more is learned. The loss is {losses[-1]:.3g}, and was {first:.3g} at first.",
+            f"The rate has fallen from {peak:.3g} to {rates[-1]:.2g} by the end of epoch {last['epoch']} of {planned}: "
+            f"nothing more is learned. The loss is {losses[-1]:.3g}, and was {first:.3g} at first.",
             ["count the schedule in batches: kerazoo.train.WarmupCosine(peak, epochs, steps=len(train)), where "
-             "steps is the number of batches in an epoch", "give the schedule as many epochs as fit"], "severe",
+             "steps is the number of batches in an epoch", "give the schedule as many epochs as fit"] if scheduled else
+            ["let the rate fall less far: min_lr of keras.callbacks.ReduceLROnPlateau, or more patience",
+             "stop there: run.callbacks(early_stopping=5)"], "severe" if scheduled else "warning",
         )
     seen = ratios(evidence)
     rising = len(rates) > 1 and None not in rates[-2:] and rates[-1] > 1.01 * rates[-2]
@@ -480,8 +503,15 @@ def rate_low(evidence, at_end):
         f"A step changes the weights of a layer by {percent(ratio)} at most (median; 0.1 % is usual), and the loss is "
         f"{losses[-1]:.3g} after {count(len(losses), 'epoch')}, where it was {first:.3g} at first.",
         ["a learning rate ten to a hundred times higher; kerazoo.train.find_learning_rate(model, train) suggests one",
-         "kerazoo.train.optimizer(model, \"adamw\", 1e-3), which scales each step by itself"], "severe",
+         *adaptive(evidence, ", which scales each step by itself")], "severe",
     )
+
+
+def adaptive(evidence, why=""):
+    """To try an optimizer that adapts its steps, where there is none."""
+    if evidence["model"].get("optimizer") in ADAPTIVE:
+        return []
+    return [f"kerazoo.train.optimizer(model, \"adamw\", 1e-3){why}"]
 
 
 # Generalization.
@@ -491,10 +521,17 @@ def accuracies(evidence, name):
 
 
 def learned(evidence):
-    """Which share of what can be learned has been, by training accuracy or loss, whichever says more."""
+    """Which share of what can be learned has been, by training accuracy or loss, whichever says more; None: unknown."""
     last, floor = evidence["epochs"][-1], entropy(evidence)
-    by_loss = 0.0 if floor is None or last.get("loss") is None else 1 - last["loss"] / floor
-    return max(by_loss, known(last["accuracy"], evidence))
+    shares = [] if floor is None or last.get("loss") is None else [max(0.0, 1 - last["loss"] / floor)]
+    if last.get("accuracy") is not None:
+        shares.append(known(last["accuracy"], evidence))
+    return max(shares, default=None)
+
+
+def learned_of(accuracy, evidence):
+    """The same by the last of the accuracies alone; 0 where there are none."""
+    return known(accuracy[-1], evidence) if accuracy else 0.0
 
 
 def known(accuracy, evidence):
@@ -568,7 +605,7 @@ def underfitting(evidence, at_end):
     if not train or not flat(evidence, FLAT_EPOCHS):
         return None
     share = learned(evidence)
-    if not 0.1 <= share < 0.5 or (validation and train[-1] - validation[-1] > GAP):
+    if share is None or not 0.1 <= share < HALF or (validation and train[-1] - validation[-1] > GAP):
         return None
     model = evidence["model"]
     return Finding(
@@ -580,7 +617,8 @@ def underfitting(evidence, at_end):
         ["a larger model: more units or stages, such as kerazoo.resnet20 in the place of lenet5",
          *([f"less dropout (it is {model['dropout']:.2g})"] if model.get("dropout") else []),
          *(["weaker augmentation"] if model.get("augmented") else []),
-         "less weight_decay", "a lower learning rate at the end: kerazoo.train.WarmupCosine", "norm=\"batch\""],
+         "less weight_decay", "a lower learning rate at the end: kerazoo.train.WarmupCosine",
+         *([] if model.get("norms") else ["norm=\"batch\""])],
     )
 
 
@@ -589,13 +627,13 @@ def plateau(evidence, at_end):
     if not flat(evidence, FLAT_EPOCHS):
         return None
     train = accuracies(evidence, "accuracy")
-    share = learned(evidence) if train else None
+    share = learned(evidence)
     if share is not None and share > 0.95:
         return None
     unlearned = share is not None and share < 0.1
     remedies = [
         "divide the rate by ten: run.callbacks(plateau=5), or a schedule, kerazoo.train.WarmupCosine or WarmupStep",
-        "another optimizer: kerazoo.train.optimizer(model, \"adamw\", 1e-3)",
+        *[f"another optimizer: {one}" for one in adaptive(evidence)],
         "a larger model, if the loss is too high for what you need",
     ]
     if unlearned:
@@ -605,8 +643,8 @@ def plateau(evidence, at_end):
         f"The training loss has not fallen by 1 % in {FLAT_EPOCHS} epochs (now {losses[-1]:.3g})"
         + (f" at an accuracy of {percent(train[-1])}" if train else "")
         + (", which is that of guessing, although gradients and steps are of the usual size." if unlearned else
-           ", at an unchanged learning rate."),
-        remedies,
+           ", at an unchanged learning rate." + " What is left may be all that there is." * (share is None)),
+        remedies, "note" if share is None else "warning",
     )
 
 

@@ -1,4 +1,5 @@
 """What a training tells: the learning rate, a table, TensorBoard's events, and a line at the terminal."""
+import contextlib
 import csv
 import datetime
 import importlib.metadata
@@ -16,6 +17,7 @@ import keras
 
 from kerazoo.train import checkpoint
 from kerazoo.train.optimizers import rate_at
+from kerazoo.words import duration
 
 
 class LearningRateLog(keras.callbacks.Callback):
@@ -33,7 +35,7 @@ class CSVLog(keras.callbacks.Callback):
         self.path, self.guard, self.rows = path, guard, []
 
     def on_epoch_end(self, epoch, logs=None):
-        self.rows.append({"epoch": epoch, **{name: float(value) for name, value in logs.items()}})
+        self.rows.append({"epoch": epoch, **numbers(logs)})
         text = io.StringIO()
         # Figures that are missing in an epoch (validation_freq) leave their cells empty.
         names = list(dict.fromkeys(name for row in self.rows for name in row))
@@ -55,10 +57,10 @@ class TensorBoardLog(keras.callbacks.Callback):
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         values = {"train": [], "validation": []}
-        for name, value in logs.items():
+        for name, value in numbers(logs).items():
             part = "validation" if name.startswith("val_") else "train"
             tag = f"epoch_{name.removeprefix('val_')}"
-            values[part].append(Summary.Value(tag=tag, simple_value=float(value)))
+            values[part].append(Summary.Value(tag=tag, simple_value=value))
         with self.guard("TensorBoard's log"):
             for part, scalars in values.items():
                 if scalars:
@@ -113,7 +115,7 @@ class RunNote(keras.callbacks.Callback):
             },
             "backend": backend,
             "versions": {
-                "kerazoo": __version__, **{name: importlib.metadata.version(name) for name in ("keras", backend, "numpy")},
+                "kerazoo": __version__, **{name: version_of(name) for name in ("keras", backend, "numpy")},
                 "python": platform.python_version(),
             },
             "command": command(),
@@ -152,6 +154,14 @@ def command():
     if not script or script == "-c" or "ipykernel" in script:
         return None
     return " ".join(["python" if script.endswith(".py") else "", script, *map(shlex.quote, options)]).strip()
+
+
+def version_of(name):
+    """Of an installed package; of one that goes by another name, such as tensorflow-cpu, what the module says."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(name), "__version__", None)
 
 
 def now():
@@ -225,13 +235,13 @@ class Progress(keras.callbacks.Callback):
 
 
 def figures(logs):
-    return [f"{name} {float(value):.4g}" for name, value in (logs or {}).items()]
+    return [f"{name} {value:.4g}" for name, value in numbers(logs).items()]
 
 
-def duration(seconds):
-    """As a person says it: 41 s, 3:05 min, 2:00 h."""
-    seconds = round(seconds) if seconds >= 10 else round(seconds, 1)
-    if seconds < 60:
-        return f"{seconds:g} s"
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes}:{seconds:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02} h"
+def numbers(logs):
+    """{name: number} of what was logged; a metric that is an array, such as a score for each class, is left out."""
+    found = {}
+    for name, value in (logs or {}).items():
+        with contextlib.suppress(TypeError, ValueError):
+            found[name] = float(value)
+    return found

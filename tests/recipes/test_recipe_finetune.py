@@ -41,6 +41,11 @@ def test_fine_tuning_leaves_a_model_and_an_export(tmp_path):
     written = json.loads((tmp_path / "runs/own/test.json").read_text())
     assert f"Test accuracy: {100 * written['accuracy']:.2f} % of {written['images']} images" in result.stdout
 
+    diagnosis = json.loads((tmp_path / "runs/own/diagnosis.json").read_text())
+    assert diagnosis["measures"][0]["step"] == 0 and "stem_conv" in diagnosis["measures"][0]["layers"]
+    page = (tmp_path / "runs/own/report.html").read_text()
+    assert "Diagnosis" in page and "No diagnosis was kept" not in page
+
     # At such a rate, the backbone is what was in the file.
     model = kerazoo.load_model(tmp_path / "runs/own/best.keras")
     for name in ("stem_conv", "stage4_block2_conv2"):

@@ -56,12 +56,25 @@ def test_a_healthy_training_has_no_findings_and_says_so(capsys):
     assert capsys.readouterr().out.strip().endswith("nothing looks wrong.")
 
 
-def test_it_changes_nothing_of_the_training():
+def shuffled():
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(DATA).shuffle(96, seed=1).batch(16)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "tf.data"])
+def test_it_changes_nothing_of_the_training(kind):
     weights = []
-    for callbacks in ([], [Diagnostics(DATA, every=1, verbose=False)]):
+    for watched in (False, True):
         keras.utils.set_random_seed(0)
         model = compiled(network())
-        model.fit(*DATA, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+        if kind == "arrays":
+            options, seen = {"x": DATA[0], "y": DATA[1], "batch_size": 16}, DATA
+        else:
+            # One like it: what tf.data shuffle comes in another order when it is gone through again.
+            options, seen = {"x": shuffled()}, shuffled()
+        callbacks = [Diagnostics(seen, every=1, verbose=False)] if watched else []
+        model.fit(**options, epochs=2, verbose=0, callbacks=callbacks)
         weights.append(state.values_of([*model.variables, *model.optimizer.variables]))
     for one, two in zip(*weights):
         np.testing.assert_array_equal(one, two)
@@ -215,7 +228,8 @@ def test_it_measures_seldom_enough():
     # A few at the beginning are taken in any case, and the last one.
     steps = [sample["step"] for sample in diagnostics.as_json()["measures"]]
     assert steps[:2] == [0, 1] and steps[-1] == 180 and len(steps) < 60
-    assert cost["first"] > 0 and cost["later"] < cost["seconds"]
+    # Measured in each step, it takes more than half of the time; those at the beginning are not asked for their cost.
+    assert cost["first"] > 0 and cost["later"] < 0.2 * cost["seconds"] + cost["first"]
 
 
 def test_files_hold_the_diagnosis(tmp_path):
@@ -242,36 +256,6 @@ def test_files_hold_the_diagnosis(tmp_path):
     assert text in board.Tags()["tensors"]
     assert b"Try:" in board.Tensors(text)[0].tensor_proto.string_val[0]
     assert after["step"] >= 1
-
-
-def test_a_run_that_was_cut_goes_on_with_its_evidence(tmp_path):
-    class Cut(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            if epoch == 1:
-                raise KeyboardInterrupt
-
-    def start(*cuts):
-        keras.utils.set_random_seed(0)
-        model = compiled(network(norm=False))
-        for name in ("conv1", "conv2"):
-            model.get_layer(name).bias.assign(np.full(8, -50.0))
-        diagnostics = Diagnostics(DATA, every=1, verbose=False, folder=tmp_path)
-        run = kerazoo.train.Run(tmp_path, model, {}, monitor=None, save_every=0)
-        with run:
-            model.fit(*DATA, batch_size=16, epochs=3, initial_epoch=run.initial_epoch, verbose=0,
-                      callbacks=run.callbacks(diagnostics, *cuts))
-        return diagnostics
-
-    with pytest.raises(SystemExit):
-        start(Cut())
-    diagnostics = start()
-    measures = diagnostics.as_json()["measures"]
-    assert measures[0]["step"] == 0 and [sample["step"] for sample in measures] == sorted(
-        sample["step"] for sample in measures
-    )
-    # The first epoch was whole and in a checkpoint, and what was measured in it is still there.
-    assert {sample["epoch"] for sample in measures} == {0, 1, 2, 3}
-    assert diagnostics.findings[0].kind == "dead" and diagnostics.findings[0].epoch == 0
 
 
 @pytest.mark.parametrize(("data", "message"), [
@@ -302,14 +286,6 @@ def test_the_sample_is_small_finite_and_from_all_over():
     assert len(look((large, np.arange(80) % 3))[0]) == 16
 
 
-def test_looking_at_a_data_set_is_no_epoch_of_it():
-    train = kerazoo.data.load("mnist_sample", "train", batch_size=32, limit=256)
-    first = next(iter(train))[0]
-    train.set_epoch(0)
-    look(train)
-    np.testing.assert_array_equal(first, next(iter(train))[0])
-
-
 @pytest.mark.parametrize("preprocessing", ["imagenet", "cifar10", "unit"])
 def test_pixels_that_were_scaled_before_are_told_under_every_normalization(preprocessing):
     images = RNG.integers(0, 256, (32, 16, 16, 3)) / 255
@@ -329,7 +305,7 @@ from kerazoo.train.diagnostics import Diagnostics
 from kerazoo.train import state
 rng = np.random.default_rng(0)
 x, y = rng.integers(0, 256, (64, 12, 12, 1)).astype("uint8"), np.arange(64) % 3
-def train(callbacks, bias=0.0):
+def train(callbacks, bias=0.0, rate=1e-3):
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 1))
     h = keras.layers.Conv2D(8, 3, name="conv1")(keras.layers.Rescaling(1 / 255)(image))
@@ -337,18 +313,33 @@ def train(callbacks, bias=0.0):
     h = keras.layers.ReLU(name="act1")(h)
     h = keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(h))
     model = keras.Model(image, keras.layers.Dense(3)(h))
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+    rule = keras.optimizers.Adam(rate) if rate < 1 else keras.optimizers.SGD(rate, use_ema=True)
+    model.compile(rule, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
     return state.values_of(model.variables)
 plain = train([])
 diagnostics = Diagnostics((x, y), every=1, verbose=False)
 for one, two in zip(plain, train([diagnostics])):
-    np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(one, two)
 assert [one["step"] for one in diagnostics.as_json()["measures"]] == list(range(9))
 assert diagnostics.as_json()["measures"][1]["layers"]["conv1"]["update_ratio"] > 0
 dead = Diagnostics((x, y), every=1, verbose=False)
 train([dead], bias=-50.0)
 assert dead.findings[0].kind == "dead", dead.report()
+for one in train([Diagnostics((x, y), verbose=False)], rate=1e38):
+    assert np.isfinite(one).all()
+if keras.backend.backend() == "torch":
+    import torch
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y)), batch_size=16, shuffle=True
+    )
+    orders = []
+    for watched in (False, True):
+        torch.manual_seed(0)
+        if watched:
+            Diagnostics(loader, verbose=False)
+        orders.append(np.concatenate([batch[0] for batch in loader]))
+    np.testing.assert_array_equal(*orders)
 print("fine")
 """
 
@@ -370,6 +361,8 @@ def test_a_run_that_diverges_leaves_a_diagnosis(tmp_path):
                   callbacks=run.callbacks(Diagnostics(DATA, folder=tmp_path, verbose=False)))
     written = json.loads((tmp_path / "diagnosis.json").read_text())
     assert [finding["kind"] for finding in written["findings"]][:2] == ["rate_high", "nan"]
+    # The run puts back others than those of the last measurement, and tells which.
+    assert "has the weights of" not in written["findings"][1]["evidence"]
 
 
 def test_the_page_shows_what_happens(pytestconfig, tmp_path, monkeypatch):

@@ -35,7 +35,8 @@ def evidence():
         "samples": [sample(0), sample(1), sample(50), sample(100)], "kernels": dict.fromkeys(NAMES, 900),
         "units": {"act1": 32, "act2": 64}, "back": {}, "broken": None, "peak_rate": 1e-3,
         "model": {"norms": False, "activations": [], "dropout": 0.0, "augmented": False, "clipped": False,
-                  "decay": 0.0, "optimizer": "adamw"},
+                  "decay": 0.0, "optimizer": "adamw", "loss": "categorical", "half": False},
+        "scheduled": True,
     }
 
 
@@ -98,6 +99,14 @@ def test_signals_that_grow_from_layer_to_layer(evidence):
     assert kinds(evidence) == []
 
 
+def test_growth_that_comes_right_by_itself_is_told_no_more(evidence):
+    std = {name: 4.0**i for i, name in enumerate(NAMES)}
+    evidence["samples"][0] = sample(0, std=std)
+    assert kinds(evidence) == []
+    evidence["broken"] = broken(2)
+    assert kinds(evidence)[0] == "exploding"
+
+
 def test_gradients_that_grow_on_their_way_back(evidence):
     rising = dict(zip(NAMES, reversed(falling(8).values())))
     evidence["samples"] = [sample(step, gradient=rising) for step in (0, 1)]
@@ -137,6 +146,33 @@ def test_a_loss_that_stays_where_it_was_under_large_steps_is_a_high_rate(evidenc
     assert kinds(evidence) == ["rate_high"]
 
 
+def test_a_high_loss_under_right_answers_is_no_high_rate(evidence):
+    # Penalties and weights of classes are in it.
+    for one in evidence["samples"][1:]:
+        one["ratio"] = dict.fromkeys(NAMES, 0.5)
+    for accuracy, found in ((0.95, []), (0.1, ["rate_high"])):
+        evidence["epochs"] = [epoch(i, loss, loss, accuracy, accuracy) for i, loss in ((1, 5.0), (2, 3.0))]
+        assert kinds(evidence) == found
+
+
+def test_a_loss_that_explodes_where_no_layers_are_seen_is_a_high_rate(evidence):
+    evidence.update(samples=[], classes=None, model={}, epochs=[epoch(1, 300.0), epoch(2, 250.0)])
+    assert kinds(evidence) == ["rate_high"]
+
+
+def test_other_losses_are_not_compared_with_that_of_guessing(evidence):
+    # Binary cross-entropy over many outputs is far below it by saying no to each.
+    evidence["data"]["counts"] = {str(i): 1 for i in range(1000)}
+    evidence["data"]["highest"] = 999
+    evidence.update(classes=1000, first_loss=0.7, epochs=[epoch(i, 0.008, 0.008, 0.001, 0.001) for i in range(1, 9)])
+    evidence["model"]["loss"] = ""
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "plateau" and "which is that of guessing" in finding.evidence
+    for one in evidence["samples"][1:]:
+        one["ratio"] = dict.fromkeys(NAMES, 1e-6)
+    assert kinds(evidence) == ["rate_low"]
+
+
 def test_a_loss_that_hardly_moves_under_small_steps_is_a_low_rate(evidence):
     evidence["epochs"] = [epoch(i, 2.4 - 0.001 * i, 2.4, 0.1, 0.1) for i in (1, 2)]
     for one in evidence["samples"][1:]:
@@ -153,6 +189,26 @@ def test_a_schedule_that_ends_too_soon(evidence):
         one.update(rate=1e-3 if one["epoch"] == 1 else 0.0, loss=1.9, val_loss=1.9)
     found = findings_of(evidence)
     assert found[0].kind == "rate_low" and "steps=len(train)" in found[0].remedies[0]
+
+
+def test_a_schedule_that_rises_again_has_not_ended(evidence):
+    evidence["planned"] = 20
+    for one in evidence["epochs"]:
+        one.update(rate=1e-7, highest=1e-3, loss=1.9, val_loss=1.9, accuracy=0.3, val_accuracy=0.3)
+    assert "rate_low" not in kinds(evidence)
+    evidence["epochs"][-1]["ended"] = True
+    assert "rate_low" in kinds(evidence)
+
+
+def test_a_rate_that_callbacks_lower_is_told_when_it_brings_nothing_more(evidence):
+    evidence.update(planned=100, peak_rate=0.1, scheduled=False)
+    values = [(2.0, 1e-1), (1.0, 1e-1), (0.6, 1e-2), (0.55, 1e-3), (0.5, 1e-4)]
+    evidence["epochs"] = [{**epoch(i, loss, loss, 0.8, 0.8, rate), "highest": rate}
+                          for i, (loss, rate) in enumerate(values, 1)]
+    assert kinds(evidence) == []
+    evidence["epochs"].append({**epoch(6, 0.5, 0.5, 0.8, 0.8, 1e-4), "highest": 1e-4})
+    (finding,) = findings_of(evidence)
+    assert (finding.kind, finding.severity) == ("rate_low", "warning") and "min_lr" in finding.remedies[0]
 
 
 def test_overfitting_by_rising_validation_loss(evidence):
@@ -188,6 +244,14 @@ def test_underfitting_and_plateau_are_told_apart_by_what_was_learned(evidence):
     assert "plateau" not in kinds({**evidence, "planned": 8})
 
 
+def test_a_plateau_of_unknown_height_is_a_note(evidence):
+    evidence["epochs"] = [epoch(1, 2.3)] + [epoch(i, 1e-3) for i in range(2, 9)]
+    assert kinds(evidence) == []  # nearly all is learned
+    evidence["model"]["loss"] = ""
+    (finding,) = findings_of(evidence)
+    assert (finding.kind, finding.severity) == ("plateau", "note")
+
+
 def test_a_plateau_at_guessing_asks_for_the_labels(evidence):
     evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 9)]
     (finding,) = findings_of(evidence)
@@ -198,10 +262,12 @@ def test_a_plateau_at_guessing_asks_for_the_labels(evidence):
     ({"counts": {"3": 1000}, "lowest": 3, "highest": 3}, "labels"),
     ({"counts": {"1": 500, "10": 500}, "lowest": 1, "highest": 10}, "labels"),
     ({"counts": {"0": 970, "1": 30}, "lowest": 0, "highest": 1}, "imbalance"),
+    ({"counts": {"0": 970, "1": 30}, "lowest": 0, "highest": 1, "classes": 1}, "imbalance"),
     ({"broken": 3}, "inputs"),
     ({"alike": True}, "inputs"),
 ])
 def test_data_that_look_wrong(evidence, changes, kind):
+    evidence["classes"] = changes.get("classes", 10)
     evidence["data"].update(changes)
     evidence.update(epochs=[], samples=[sample(0)])
     assert kinds(evidence)[0] == kind
@@ -223,6 +289,23 @@ def test_a_sorted_or_missing_class_among_few_labels_is_no_imbalance(evidence):
     evidence["data"].update(labels=100, counts={str(i): 5 for i in range(20)}, highest=19)
     evidence["classes"] = 100
     assert kinds(evidence) == []
+
+
+@pytest.mark.parametrize(("model", "absent"), [
+    ({"clipped": True}, "clip_norm"), ({"norms": True}, 'norm="batch"'), ({"half": False}, "bfloat16"),
+    ({"optimizer": "adamw"}, "adamw"),
+])
+def test_what_a_model_has_is_not_among_the_remedies(evidence, model, absent):
+    def remedies(**model):
+        evidence["model"] = {"clipped": False, "norms": False, "half": True, "optimizer": "sgd", "loss": "categorical",
+                             **model}
+        nan = findings_of({**evidence, "epochs": [], "broken": broken(7)})
+        flat = findings_of({**evidence, "epochs": [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 9)]})
+        few = findings_of({**evidence, "epochs": [epoch(i, 1.8, 1.8, 0.35, 0.35) for i in range(1, 9)]})
+        return " ".join(remedy for finding in (*nan, *flat, *few) for remedy in finding.remedies)
+
+    assert absent not in remedies(**model)
+    assert absent in remedies()
 
 
 def test_findings_say_what_where_when_and_what_to_try():

@@ -1,0 +1,242 @@
+"""Diagnostics in all kinds of trainings: losses by name, odd metrics, several outputs, runs that are cut, and so on."""
+import os
+import signal
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import kerazoo
+from kerazoo.train import state
+from kerazoo.train.diagnosis_data import about_labels, look
+from kerazoo.train.diagnosis_probe import Probe
+from kerazoo.train.diagnostics import Diagnostics, accuracy_in
+from kerazoo.train.findings import TITLES
+
+RNG = np.random.default_rng(0)
+LABELS = np.arange(64) % 2
+IMAGES = RNG.integers(0, 256, (64, 6, 6, 1)).astype("uint8")
+ONE_HOT = np.eye(2, dtype="float32")[LABELS]
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+def network(outputs=2, activation=None, shape=(6, 6, 1), hidden=8, **options):
+    image = keras.Input(shape)
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    x = keras.layers.Dense(hidden, "relu", name="hidden", **options)(x)
+    return keras.Model(image, keras.layers.Dense(outputs, activation, dtype="float32", name="head")(x), name="net")
+
+
+def kinds(diagnostics):
+    return [finding.kind for finding in diagnostics.findings]
+
+
+def fit(model, diagnostics, x=IMAGES, y=LABELS, **options):
+    return model.fit(x, y, **{"batch_size": 16, "verbose": 0, **options}, callbacks=[diagnostics])
+
+
+@pytest.mark.parametrize(("loss", "outputs", "labels"), [
+    ("binary_crossentropy", 1, LABELS), ("crossentropy", 1, LABELS), ("crossentropy", 2, LABELS),
+    ("crossentropy", 2, ONE_HOT), ("hinge", 1, LABELS), ("cosine_similarity", 1, LABELS),
+    ("sparse_categorical_crossentropy", 2, LABELS[:, None]), (keras.losses.mean_squared_error, 1, LABELS),
+    (["mse"], 1, LABELS.astype("float32")),
+])
+def test_losses_are_what_keras_makes_of_them(loss, outputs, labels):
+    model = network(outputs, "sigmoid" if outputs == 1 else "softmax")
+    model.compile("sgd", loss)
+    expected = model.evaluate(IMAGES, labels, batch_size=64, verbose=0)
+    assert Probe(model, IMAGES, labels)()["loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_one_sigmoid_and_classes_of_different_size():
+    labels = (np.arange(64) < 1).astype("int64")
+    model = network(1, "sigmoid")
+    model.compile("adam", "binary_crossentropy", metrics=["accuracy"])
+    diagnostics = Diagnostics((IMAGES, labels), verbose=False)
+    fit(model, diagnostics, y=labels, class_weight={0: 1.0, 1: 10.0})
+    assert kinds(diagnostics) == ["imbalance"] and "unless you do so already" in diagnostics.findings[0].remedies[0]
+
+
+def test_metrics_that_are_arrays_are_left_out(tmp_path):
+    model = network(2, "softmax")
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy", keras.metrics.F1Score()])
+    diagnostics = Diagnostics((IMAGES, ONE_HOT), verbose=False)
+    run = kerazoo.train.Run(tmp_path, model, {}, monitor=None)
+    with run:
+        model.fit(IMAGES, ONE_HOT, verbose=0, callbacks=run.callbacks(diagnostics))
+    assert set(run.log()) == {"epoch", "accuracy", "loss", "learning_rate"}
+    assert diagnostics.report().startswith("Diagnosis (1 epoch")
+
+
+def two_headed():
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    heads = {"a": keras.layers.Dense(2, name="a")(x), "b": keras.layers.Dense(1, name="b")(x)}
+    model = keras.Model(image, heads)
+    model.compile("adam", {"a": SPARSE, "b": "mse"})
+    return model
+
+
+def test_several_outputs_are_watched_without_their_labels():
+    import tensorflow as tf
+
+    labels = {"a": LABELS * 0, "b": LABELS.astype("float32")}
+    data = tf.data.Dataset.from_tensor_slices((IMAGES, labels)).batch(16)
+    for given in (data, (IMAGES, labels)):
+        diagnostics = Diagnostics(given, verbose=False)
+        two_headed().fit(data, verbose=0, callbacks=[diagnostics])
+        assert diagnostics.findings == [] and set(diagnostics.as_json()["measures"][0]["layers"]) == {"a", "b"}
+
+
+def test_a_pydataset_is_looked_at():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, number):
+            return IMAGES[16 * number : 16 * number + 16], LABELS[16 * number : 16 * number + 16]
+
+    assert look(Batches())[2]["counts"] == {"0": 32, "1": 32}
+
+
+@pytest.mark.parametrize(("labels", "counted"), [
+    (ONE_HOT, True), (0.9 * ONE_HOT + 0.05, True), (LABELS[:, None], True), (LABELS > 0, True),
+    (np.sort(RNG.random((64, 4)), axis=1), False),  # boxes, of which the last number is the largest
+    (np.pad(ONE_HOT, ((0, 0), (1, 0)), constant_values=1), False),  # several classes at once
+    (IMAGES, False), (RNG.normal(size=64), False),
+])
+def test_labels_are_counted_where_they_are_classes(labels, counted):
+    assert bool(about_labels(labels)["counts"]) == counted
+
+
+def test_each_fit_begins_anew():
+    diagnostics = Diagnostics((IMAGES, LABELS), verbose=False)
+    for hidden, rate in ((8, 1e30), (12, 1e-2)):
+        model = network(hidden=hidden)
+        model.compile(keras.optimizers.SGD(rate), SPARSE)
+        fit(model, diagnostics)
+        assert bool(diagnostics.findings) == (rate > 1)
+    assert len(diagnostics._evidence["epochs"]) == 1 and diagnostics.as_json()["measures"][-1]["step"] == 4
+
+
+def test_a_measurement_that_fails_ends_no_training(monkeypatch, capsys):
+    def fail(self, everything=False):
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(Probe, "__call__", fail)
+    model = network()
+    model.compile("sgd", SPARSE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        history = fit(model, Diagnostics((IMAGES, LABELS), every=1), epochs=2)
+    assert len(history.history["loss"]) == 2
+    assert sum("could not measure net (MemoryError: no room)" in str(one.message) for one in told) == 1
+    assert "nothing that could be seen looks wrong" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
+def test_several_steps_an_execution_are_counted_as_they_are():
+    model = network()
+    model.compile("sgd", SPARSE, steps_per_execution=3)
+    diagnostics = Diagnostics((IMAGES, LABELS), every=1, verbose=False)
+    fit(model, diagnostics, epochs=3)
+    assert [sample["step"] for sample in diagnostics.as_json()["measures"]] == [0, 3, 4, 7, 8, 11, 12]
+
+
+def test_averages_that_are_no_numbers_do_not_come_back():
+    model = network()
+    model.compile(keras.optimizers.SGD(1e30, use_ema=True), SPARSE)
+    fit(model, Diagnostics((IMAGES, LABELS), verbose=False), epochs=2)
+    assert all(map(state.finite, state.values_of(model.weights)))
+
+
+def test_what_is_accumulated_has_moved_nothing_yet():
+    model = network()
+    model.compile(keras.optimizers.SGD(1e-2, gradient_accumulation_steps=4), SPARSE)
+    diagnostics = Diagnostics((IMAGES, LABELS), every=1, verbose=False)
+    fit(model, diagnostics)
+    ratios = [sample["layers"]["hidden"]["update_ratio"] for sample in diagnostics.as_json()["measures"]]
+    assert ratios[:4] == [None] * 4 and ratios[4] > 0
+
+
+def test_large_gradients_in_float16_are_measured_at_a_smaller_scale():
+    model = network(1, dtype="mixed_float16")
+    model.compile("sgd", "mse")
+    probe = Probe(model, IMAGES, np.full(64, 1000.0))
+    assert probe.half and all(0 < norm < np.inf for norm in probe()["gradient"].values())
+
+
+def test_looking_at_a_data_set_is_no_epoch_of_it():
+    def labels(train):
+        return np.concatenate([batch[1] for batch in train])
+
+    train, same = (kerazoo.data.load("mnist_sample", "train", batch_size=32, limit=128) for _ in range(2))
+    for _ in range(2):
+        np.testing.assert_array_equal(labels(train), labels(same))
+        look(train)
+    np.testing.assert_array_equal(labels(train), labels(same))
+
+
+def test_looking_draws_nothing():
+    class Drawn(keras.utils.PyDataset):
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, number):
+            return IMAGES + np.random.random(IMAGES.shape), LABELS
+
+    np.random.seed(0)
+    expected = np.random.random()
+    np.random.seed(0)
+    look(Drawn())
+    assert np.random.random() == expected
+
+
+class Cut(keras.callbacks.Callback):
+    """Ctrl-C in the second batch of the second epoch."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if (self.epoch, batch) == (1, 1):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_that_was_cut_goes_on_with_its_evidence(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def start(folder, *callbacks):
+        keras.utils.set_random_seed(0)
+        train = kerazoo.data.load("mnist_sample", "train", batch_size=32, limit=128)
+        model = network(10, shape=(28, 28, 1))
+        model.get_layer("hidden").bias.assign(np.full(8, -50.0))
+        model.compile("sgd", SPARSE, metrics=["accuracy"])
+        watching = [one(train, every=1, verbose=False, folder=folder) if one is Diagnostics else one()
+                    for one in callbacks]
+        run = kerazoo.train.Run(tmp_path / folder, model, {}, monitor=None, save_every=0)
+        with run:
+            model.fit(run.data(train), shuffle=False, epochs=3, initial_epoch=run.initial_epoch, verbose=0,
+                      callbacks=run.callbacks(*watching))
+        return model, watching
+
+    plain, _ = start(tmp_path / "plain")
+    with pytest.raises(SystemExit):
+        start(tmp_path / "cut", Diagnostics, Cut)
+    model, (diagnostics,) = start(tmp_path / "cut", Diagnostics)
+    for one, two in zip(state.values_of(plain.weights), state.values_of(model.weights)):
+        np.testing.assert_array_equal(one, two)
+    measures = diagnostics.as_json()["measures"]
+    assert [sample["step"] for sample in measures] == list(range(13))
+    assert [sample["epoch"] for sample in measures] == [0] + [1] * 4 + [2] * 4 + [3] * 4
+    assert (diagnostics.findings[0].kind, diagnostics.findings[0].epoch) == ("dead", 0)
+    board = EventAccumulator(str(tmp_path / "cut" / "tensorboard" / "diagnosis")).Reload()
+    assert [one.step for one in board.Scalars("diagnosis_gradient_norm/head")] == list(range(13))
+    assert f"diagnosis/{TITLES['dead']}" in board.Tags()["tensors"]
+
+
+def test_the_usual_accuracy_is_preferred_to_that_of_the_best_five():
+    assert accuracy_in({"top5_accuracy": 1, "loss": 1, "accuracy": 0.5, "val_accuracy": 0.5}) == "accuracy"
+    assert accuracy_in({"sparse_top_k_categorical_accuracy": 1, "a_accuracy": 0.5}) == "a_accuracy"
+    assert accuracy_in({"loss": 1}) is None
