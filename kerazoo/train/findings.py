@@ -39,7 +39,7 @@ DECADES = 4.0
 GROWTH = 1e3
 # Generalization loss, in percent of the lowest validation loss (Prechelt, Early Stopping - But When?, 1998: GL of 5).
 GENERALIZATION = 5.0
-HALF = 0.5  # of what can be learned
+HALF, UNLEARNED = 0.5, 0.1  # of what can be learned
 GAP, CLEAR_GAP = 0.05, 0.10  # of accuracy, between training and validation
 STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's strips of five
 FLAT_EPOCHS, FLAT = 5, 0.01  # a plateau: epochs without an improvement by one percent
@@ -149,20 +149,24 @@ def ordered(found):
     """Without what another finding explains away, causes in front of consequences."""
     kinds = {finding.kind: finding for finding in found}
 
+    def behind(finding, cause):
+        if cause not in kinds or (finding.early and not kinds[cause].early):
+            return False  # what was there before the first step is no consequence of how the steps went
+        # These may be consequences themselves.
+        return kinds[cause].early if cause == "exploding" else cause != "dead" or kinds[cause].severity == "severe"
+
     def explained(finding, table):
-        for cause in table.get(finding.kind, ()):
-            if cause not in kinds or (finding.early and not kinds[cause].early):
-                continue  # what was there before the first step is no consequence of how the steps went
-            if cause == "exploding" and not kinds[cause].early or cause == "dead" and kinds[cause].severity != "severe":
-                continue  # a consequence itself
-            return True
-        return False
+        return any(behind(finding, cause) for cause in table.get(finding.kind, ()))
 
     left = [finding for finding in found if not explained(finding, HIDDEN)]
     order = list(TITLES)
-    return sorted(left, key=lambda finding: (
-        SEVERITIES.index(finding.severity), explained(finding, FOLLOWS), order.index(finding.kind)
-    ))
+
+    def severity(finding):
+        """A cause is as severe as what it has brought about."""
+        results = [one for one in left if finding.kind in FOLLOWS.get(one.kind, ()) and behind(one, finding.kind)]
+        return min(SEVERITIES.index(one.severity) for one in [finding, *results])
+
+    return sorted(left, key=lambda finding: (severity(finding), explained(finding, FOLLOWS), order.index(finding.kind)))
 
 
 # Data.
@@ -270,7 +274,12 @@ def broken(evidence, at_end):
             f"look at the derivative of {what['where']}: square roots, logarithms and divisions have none at 0; add a "
             "small number inside", *clip,
         ],
-    }.get(what["direction"], [
+        # Before steps could have done it.
+        "start": [
+            f"look at what {what['where']} computes: divisions by 0, logarithms and roots of numbers below it; add a "
+            "small number inside", *clip,
+        ],
+    }.get("start" if what["direction"] == "forward" and what["step"] <= 1 else what["direction"], [
         f"lower the learning rate by 10 and begin with a warm-up: {WARMUP}", *clip,
         *([] if model.get("norms") else ["norm=\"batch\", where the model has no normalization"]),
         *(["--mixed-precision bfloat16 instead of float16, whose numbers end at 65,504"] if model.get("half") else []),
@@ -302,11 +311,12 @@ def growth(evidence, sample):
     if len(order) >= 3 and sample.get("input"):
         enter = max(sample["input"][1], 1e-3)
         first, stds = order[0], [sample["std"][name] for name in order]
-        top = int(np.argmax([std if math.isfinite(std) else math.inf for std in stds]))
+        # What is no number may come from a division by zero as well; where signals grow, some large numbers come first.
+        top = int(np.argmax([std if math.isfinite(std) else -1.0 for std in stds]))
         start = max(stds[0], enter)
         # Both over what comes in and over what the first layer makes of it: large inputs are another matter.
-        if top and math.isfinite(start) and (not math.isfinite(stds[top]) or stds[top] > GROWTH * start):
-            factor = (stds[top] / start) ** (1 / top) if math.isfinite(stds[top]) else math.inf
+        if top and math.isfinite(start) and stds[top] > GROWTH * start:
+            factor = (stds[top] / start) ** (1 / top)
             return f"layers {first} to {order[top]}", (
                 f"The deviation of outputs grows from {stds[0]:.2g} in {first} to {stds[top]:.2g} in {order[top]}, by "
                 f"a factor of {factor:.2g} a layer; it should stay near one."
@@ -371,11 +381,14 @@ def dead(evidence, at_end):
 
 def vanishing(evidence, at_end):
     # All of the last three, or of the first two: a layer may start at zero, and then learn.
-    samples = [sample for sample in evidence["samples"] if sample.get("gradient")][-3:]
-    if len(samples) < 2:
-        return None
-    found = [ends(evidence, sample) for sample in samples]
-    if any(early is None or late - early <= DECADES for early, late, _, _ in found):
+    samples = [sample for sample in evidence["samples"] if sample.get("gradient")]
+    share = learned(evidence) if evidence["epochs"] else None
+    # What they were at first still holds where nothing has been learned since: then units die, or only the head moves.
+    for part in (samples[-3:], samples[:2] if share is not None and share < UNLEARNED else []):
+        found = [ends(evidence, sample) for sample in part]
+        if len(part) > 1 and all(early is not None and late - early > DECADES for early, late, _, _ in found):
+            break
+    else:
         return None
     early, late, low, high = found[-1]
     kinds = [name for name in ("sigmoid", "tanh") if name in evidence["model"].get("activations", ())]
@@ -492,7 +505,8 @@ def rate_low(evidence, at_end):
         return None
     start = evidence["samples"][0]["rate"]
     warming = len(rates) == 1 and None not in (rates[0], start) and rates[0] > 2 * start
-    if rising or warming or not (len(losses) > 1 or at_end):
+    # A warm-up is still to come to its rate, unless there is no training left for it.
+    if (rising or warming) and not at_end or not (len(losses) > 1 or at_end):
         return None
     ratio = max(seen)
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
@@ -502,7 +516,8 @@ def rate_low(evidence, at_end):
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",
         f"A step changes the weights of a layer by {percent(ratio)} at most (median; 0.1 % is usual), and the loss is "
         f"{losses[-1]:.3g} after {count(len(losses), 'epoch')}, where it was {first:.3g} at first.",
-        ["a learning rate ten to a hundred times higher; kerazoo.train.find_learning_rate(model, train) suggests one",
+        [*([f"a shorter warm-up, counted in batches: {WARMUP}"] if rising or warming else []),
+         "a learning rate ten to a hundred times higher; kerazoo.train.find_learning_rate(model, train) suggests one",
          *adaptive(evidence, ", which scales each step by itself")], "severe",
     )
 
@@ -605,7 +620,7 @@ def underfitting(evidence, at_end):
     if not train or not flat(evidence, FLAT_EPOCHS):
         return None
     share = learned(evidence)
-    if share is None or not 0.1 <= share < HALF or (validation and train[-1] - validation[-1] > GAP):
+    if share is None or not UNLEARNED <= share < HALF or (validation and train[-1] - validation[-1] > GAP):
         return None
     model = evidence["model"]
     return Finding(
@@ -630,7 +645,7 @@ def plateau(evidence, at_end):
     share = learned(evidence)
     if share is not None and share > 0.95:
         return None
-    unlearned = share is not None and share < 0.1
+    unlearned = share is not None and share < UNLEARNED
     remedies = [
         "divide the rate by ten: run.callbacks(plateau=5), or a schedule, kerazoo.train.WarmupCosine or WarmupStep",
         *[f"another optimizer: {one}" for one in adaptive(evidence)],

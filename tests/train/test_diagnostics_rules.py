@@ -132,6 +132,30 @@ def test_numbers_that_are_none_at_usual_rates_are_told_as_such(evidence):
     assert finding.kind == "nan" and finding.where == "root" and "square roots" in finding.remedies[0]
 
 
+def test_a_cause_is_as_severe_as_what_it_brought_about(evidence):
+    losses = [1.5, 1.4, 1.4, 2.3, 2.3, 2.3]
+    evidence["epochs"] = [epoch(i, loss, loss, 0.1, 0.1) for i, loss in enumerate(losses, 1)]
+    for one in evidence["samples"][2:]:
+        one["dead"] = {"act1": 1.0}
+    found = findings_of(evidence)
+    assert [(one.kind, one.severity) for one in found] == [("rate_high", "warning"), ("dead", "severe")]
+
+
+def test_numbers_that_are_none_from_the_start_are_no_growth(evidence):
+    std = dict.fromkeys(NAMES, 1.0) | {"conv9": math.nan}
+    evidence.update(epochs=[], broken=broken(1), samples=[sample(0, std=std, gradient={})])
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "nan" and "divisions by 0" in finding.remedies[0]
+
+
+def test_gradients_that_vanished_at_first_are_told_while_nothing_is_learned(evidence):
+    for one in evidence["samples"][:2]:
+        one["gradient"] = falling(10)
+    assert kinds(evidence) == []  # it has learned all the same
+    evidence["epochs"] = [epoch(i, 2.3, 2.3, 0.1, 0.1) for i in range(1, 4)]
+    assert kinds(evidence)[0] == "vanishing"
+
+
 def test_what_was_there_before_the_first_step_is_no_consequence(evidence):
     std = {name: 4.0**i for i, name in enumerate(NAMES)}
     evidence.update(epochs=[], broken=broken(2), peak_rate=10.0)
@@ -181,6 +205,9 @@ def test_a_loss_that_hardly_moves_under_small_steps_is_a_low_rate(evidence):
     # In a warm-up, the rate is still rising.
     evidence["epochs"][0]["rate"], evidence["epochs"][1]["rate"] = 1e-6, 2e-6
     assert kinds(evidence) == []
+    # It will not come to its end any more.
+    (finding,) = findings_of(evidence, at_end=True)
+    assert finding.kind == "rate_low" and finding.remedies[0].startswith("a shorter warm-up")
 
 
 def test_a_schedule_that_ends_too_soon(evidence):
