@@ -350,13 +350,18 @@ def kernels_now(probe):
 
 
 def update_ratios(before, after, steps):
-    """{layer: norm of the change of its kernel over that of the kernel, a step}; infinite where it is no number."""
+    """{layer: norm of the change of its kernel over that of the kernel, a step}; infinite where it is no number.
+
+    Kernels of zeros, which change by any multiple of themselves, are left out.
+    """
     found = {}
     for name, old in before.items():
         old = old.astype("float32", copy=False)
         size = length(old)
+        if not size:
+            continue
         with np.errstate(all="ignore"):  # what overflows is infinite, and told as such
-            ratio = length(after[name].astype("float32", copy=False) - old) / size / steps if size else math.inf
+            ratio = length(after[name].astype("float32", copy=False) - old) / size / steps
         found[name] = ratio if math.isfinite(ratio) else math.inf
     return found
 

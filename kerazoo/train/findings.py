@@ -500,6 +500,11 @@ def rate_low(evidence, at_end):
              "stop there: run.callbacks(early_stopping=5)"], "severe" if scheduled else "warning",
         )
     seen = ratios(evidence)
+    moves = [max(sample["ratio"].values()) for sample in evidence["samples"] if sample.get("ratio")]
+    # A single step may be left out, by a loss scale or until gradients have added up.
+    same = len(losses) > 1 and abs(losses[-1] - losses[-2]) <= 1e-4 * losses[-2]
+    if moves and not any(moves) and (len(moves) > 1 or same):
+        seen = [0.0]
     rising = len(rates) > 1 and None not in rates[-2:] and rates[-1] > 1.01 * rates[-2]
     if not seen:
         return None

@@ -202,6 +202,9 @@ def test_a_loss_that_hardly_moves_under_small_steps_is_a_low_rate(evidence):
     for one in evidence["samples"][1:]:
         one["ratio"] = dict.fromkeys(NAMES, 1e-6)
     assert kinds(evidence) == ["rate_low"]
+    for one in evidence["samples"][1:]:
+        one["ratio"] = dict.fromkeys(NAMES, 0.0)
+    assert kinds(evidence) == ["rate_low"]
     # In a warm-up, the rate is still rising.
     evidence["epochs"][0]["rate"], evidence["epochs"][1]["rate"] = 1e-6, 2e-6
     assert kinds(evidence) == []
