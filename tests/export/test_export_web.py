@@ -275,7 +275,7 @@ def test_the_demo_shows_classes_and_heatmaps_until_ctrl_c(tab, demo, saved_model
     tab.goto(demo.address)
     (tmp_path / "notes.txt").write_text("Dear diary")
     tab.set_input_files("input[type=file]", tmp_path / "notes.txt")
-    status(tab, r"^notes.txt cannot be read as a picture\. Choose a JPEG")
+    status(tab, r"^notes\.txt cannot be read as a picture: its 10 bytes do not begin as an image does")
     assert tab.locator("img:visible").count() == 0
 
     tab.set_input_files("input[type=file]", PHOTO)
