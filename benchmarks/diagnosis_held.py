@@ -1,7 +1,8 @@
 """The held runs: 12 that are broken, each in one way, and 12 that are healthy, with settings that are usual.
 
 They were written by someone who had not seen the rules and thresholds of `kerazoo.train.Diagnostics`, looked at without
-it (`python benchmarks/diagnostics.py runs held --plain`), and were run once on them. Data, architecture, optimizer, or
+it (`python benchmarks/diagnostics.py runs held --plain`), and were run once on them before anything was mended by what they
+showed; since then they are development as well. Data, architecture, optimizer, or
 how a run is broken differ from those on which the rules were developed.
 """
 from diagnosis_cases import case, images, padded, ready, stacked, weights_named

@@ -443,7 +443,9 @@ def rate_high(evidence, at_end):
     # What was logged may hold penalties and weights of classes: under many right answers it says little.
     guessing = learned_of(accuracies(evidence, "accuracy"), evidence) < HALF
     what = evidence.get("broken")
-    if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH:
+    # No step has caused what was no number before the first.
+    begun = all(map(math.isfinite, evidence["samples"][0].get("std", {}).values())) if evidence["samples"] else True
+    if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH and begun:
         grown = f"the loss became no number after {what['step']} batches"
     elif guessing and first is not None and finite and finite[-1] >= 1.5 * first and (
             finite[-1] >= 0.5 * (floor or first)):

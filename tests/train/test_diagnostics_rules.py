@@ -143,7 +143,9 @@ def test_a_cause_is_as_severe_as_what_it_brought_about(evidence):
 
 def test_numbers_that_are_none_from_the_start_are_no_growth(evidence):
     std = dict.fromkeys(NAMES, 1.0) | {"conv9": math.nan}
-    evidence.update(epochs=[], broken=broken(1), samples=[sample(0, std=std, gradient={})])
+    evidence.update(epochs=[], broken=broken(1), samples=[
+        sample(0, std=std, gradient={}), sample(1, std={}, gradient={}, ratio=dict.fromkeys(NAMES, math.inf)),
+    ])
     (finding,) = findings_of(evidence)
     assert finding.kind == "nan" and "divisions by 0" in finding.remedies[0]
 
