@@ -12,7 +12,7 @@ import struct
 
 import numpy as np
 
-from kerazoo.files import MAGIC, Damaged, put  # noqa: F401 (the rooms beside this one put texts in place by it)
+from kerazoo.files import MAGIC, Damaged
 
 NAME = re.compile(r"step_(\d+)\.checkpoint")
 KEPT = 2

@@ -12,13 +12,14 @@ import warnings
 import keras
 import numpy as np
 
-from kerazoo.train import checkpoint
+from kerazoo.files import put
+from kerazoo.networks import has_graph
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
 from kerazoo.train.cached import batches_of
 from kerazoo.train.diagnosis_data import as_it_was, look
 from kerazoo.train.diagnosis_model import about_model, about_rate
-from kerazoo.train.diagnosis_probe import Probe, has_graph, kernels_now, update_ratios
+from kerazoo.train.diagnosis_probe import Probe, kernels_now, update_ratios
 from kerazoo.train.distribution import is_chief, several_hosts
 from kerazoo.train.findings import RATIO_HIGH, TITLES, Finding, count, findings_of, ordered, ratios, sentence
 from kerazoo.train.optimizers import rate_at, unwrapped
@@ -534,7 +535,7 @@ class Diagnostics(keras.callbacks.Callback):
             return
         with self._guard("The diagnosis"):
             self._folder.mkdir(parents=True, exist_ok=True)
-            checkpoint.put(self._folder / "diagnosis.json", json.dumps(self.as_json(), allow_nan=False))
+            put(self._folder / "diagnosis.json", json.dumps(self.as_json(), allow_nan=False))
 
     def _close(self):
         if self._board is not None:

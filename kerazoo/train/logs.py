@@ -15,7 +15,7 @@ import time
 
 import keras
 
-from kerazoo.train import checkpoint
+from kerazoo.files import put
 from kerazoo.train.optimizers import rate_at
 from kerazoo.words import duration
 
@@ -43,7 +43,7 @@ class CSVLog(keras.callbacks.Callback):
         table.writeheader()
         table.writerows(self.rows)
         with self.guard("The log"):
-            checkpoint.put(self.path, text.getvalue())
+            put(self.path, text.getvalue())
 
 
 class TensorBoardLog(keras.callbacks.Callback):
@@ -145,7 +145,7 @@ class RunNote(keras.callbacks.Callback):
         parameters = self.model.count_params() if self.model.built else None
         self.note["model"] = {"name": self.model.name, "parameters": parameters}
         with self.run.guard("The note of the run"):
-            checkpoint.put(self.file, json.dumps(self.note, indent=1, default=str) + "\n")
+            put(self.file, json.dumps(self.note, indent=1, default=str) + "\n")
 
 
 def command():

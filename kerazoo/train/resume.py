@@ -16,6 +16,7 @@ import filelock
 import keras
 import numpy as np
 
+from kerazoo.files import put
 from kerazoo.train import checkpoint
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
@@ -262,7 +263,7 @@ class Run:
         if self.chief and names and not any("\n" in name for name in names):
             file = self.path / "class_names.txt"
             with contextlib.suppress(OSError, UnicodeEncodeError):
-                checkpoint.put(file, "".join(f"{name}\n" for name in names))
+                put(file, "".join(f"{name}\n" for name in names))
 
     def callbacks(self, *own, early_stopping=None, plateau=None):
         """List the callbacks for `model.fit`: logs, progress, early stopping, plateau, NaN guard, checkpoints.

@@ -130,7 +130,9 @@ def explain(network, images, classes, what, call):
     """
     from keras import ops
 
-    from kerazoo.visualize.network import CHUNK, as_input, ending, numbers_of, run, slope, to_probabilities
+    from kerazoo.gradients import slope
+    from kerazoo.networks import run
+    from kerazoo.visualize.network import CHUNK, as_input, ending, numbers_of, to_probabilities
 
     kind, bare = ending(network, what)
     (image,), (output,) = network.inputs, network.outputs

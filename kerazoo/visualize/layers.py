@@ -192,7 +192,8 @@ def feature_maps(model, image, layers=None, page=1):
     Example:
         >>> kerazoo.visualize.feature_maps(model, image, ["stem_conv", "stage1", "stage2"]).savefig("maps.png")
     """
-    from kerazoo.visualize.network import as_input, find_call, images_for, map_calls, network_of, numbers_of, run
+    from kerazoo.networks import run
+    from kerazoo.visualize.network import as_input, find_call, images_for, map_calls, network_of, numbers_of
 
     network = network_of(model, "feature_maps")
     images = images_for(network, image, "image")

@@ -3,8 +3,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerazoo.gradients import slope  # noqa: F401
-from kerazoo.networks import has_graph, named, run, taken_apart  # noqa: F401
+from kerazoo.networks import has_graph, named, taken_apart
 from kerazoo.registry import nearest
 from kerazoo.visualize.figures import check_array, check_count
 

@@ -3,8 +3,10 @@ import keras
 import numpy as np
 import pytest
 
+from kerazoo.gradients import slope
+from kerazoo.networks import run
 from kerazoo.visualize import grad_cam
-from kerazoo.visualize.network import find_call, network_of, run, slope
+from kerazoo.visualize.network import find_call, network_of
 
 layers = keras.layers
 
