@@ -13,7 +13,8 @@ from kerazoo.train import cached
 
 IMAGES = 64  # in the sample
 LARGE = 10_000  # pixels, from which on a sample of fewer images tells enough
-LABELS = 1024  # that are looked at in a data set
+LABELS = 1024  # that are looked at in a data set, and images that are compared with each other
+THUMBNAIL = 16  # pixels of a side, to compare images by
 PATIENCE = 5.0  # seconds to look for a second class in data that have shown one
 
 
@@ -26,8 +27,9 @@ def look(data):
     Returns:
         (images, labels, facts): at most 64 images that are all finite, with their labels; and of what was looked at
         {"labels": how many, "counts": {class: images}, "lowest", "highest": label or None, "values": channel values,
-        "broken": those of them that are no number, "images": how many, "alike": whether all images are equal}. Where
-        there are several labels an image (of several outputs), none of them are counted.
+        "broken": those of them that are no number, "images": how many, "alike": whether all images are equal,
+        "neighbors": as of `about_neighbors`}. Where there are several labels an image (of several outputs), none of
+        them are counted.
 
     Raises:
         ValueError: if the data are no images with labels, or have none.
@@ -40,6 +42,9 @@ def look(data):
         # All of them: what is wrong with one image in a thousand may be what ends the training.
         facts["total"] = len(y)
         facts.update(about_pixels([rows_of(x, slice(start, start + 1024)) for start in range(0, len(y), 1024)]))
+        some = np.unique(np.linspace(0, len(y) - 1, min(len(y), LABELS)).astype(int))
+        parts = [rows_of(x, some[start : start + IMAGES]) for start in range(0, len(some), IMAGES)]
+        facts["neighbors"] = about_neighbors(parts, y[some], single)
         rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), 4 * IMAGES)).astype(int))
         return (*sample(rows_of(x, rows), y[rows]), facts)
     if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
@@ -62,6 +67,7 @@ def look(data):
     facts = about_labels(np.concatenate(labels), single)
     facts["total"] = getattr(data, "num_examples", None)
     facts.update(about_pixels(batches))
+    facts["neighbors"] = about_neighbors(batches, np.concatenate(labels[: len(batches)]), single)
     few = list(itertools.islice(batches, 0, max(1, 4 * IMAGES // max(1, len(labels[0])))))
     x = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *few)
     return (*sample(x, np.concatenate(labels[: len(few)])), facts)
@@ -140,6 +146,43 @@ def about_labels(labels, single=True):
         "labels": len(labels), "counts": {str(one): int(count) for one, count in zip(found, counts)},
         "lowest": int(found[0]), "highest": int(found[-1]),
     }
+
+
+def about_neighbors(parts, labels, single=True):
+    """Whether images that look alike have the same label more often than chance has it.
+
+    Returns:
+        {"images": how many, "right": those whose nearest neighbor among the others has their label, "chance": the share
+        of them were labels drawn among images, "deviations": standard ones by which right is above that}, or None where
+        there is nothing to compare.
+    """
+    classes = classes_of(labels) if single else None
+    images = [np.asarray(keras.tree.flatten(part)[0]) for part in parts]
+    if classes is None or any(one.ndim != 4 for one in images):
+        return None
+    x = np.concatenate([thumbnails(one) for one in images])[:LABELS]
+    classes = classes[: len(x)]
+    if len(x) < 2 or not np.isfinite(x).all():
+        return None
+    x -= x.mean(0)
+    x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+    likeness = x @ x.T
+    np.fill_diagonal(likeness, -np.inf)
+    right = int((classes[likeness.argmax(1)] == classes).sum())
+    _, counts = np.unique(classes, return_counts=True)
+    chance = float((counts / len(x) * (counts - 1) / (len(x) - 1)).sum())
+    # Twice the variance of independent draws: two images are often each other's neighbors.
+    deviation = math.sqrt(max(2 * len(x) * chance * (1 - chance), 1e-9))
+    return {"images": len(x), "right": right, "chance": chance, "deviations": (right - len(x) * chance) / deviation}
+
+
+def thumbnails(images):
+    """Each image as at most 16 x 16 means of blocks, in a row."""
+    height, width = images.shape[1:3]
+    down, across = -(-height // THUMBNAIL), -(-width // THUMBNAIL)
+    images = images[:, : height // down * down, : width // across * across].astype("float32")
+    blocks = images.reshape(len(images), height // down, down, width // across, across, -1)
+    return blocks.mean((2, 4)).reshape(len(images), -1)
 
 
 def about_pixels(parts):

@@ -3,7 +3,7 @@ import collections
 
 import keras
 
-from kerazoo.train.diagnosis_probe import single_loss
+from kerazoo.train.diagnosis_probe import rectifies, single_loss
 from kerazoo.train.graph import layers_of
 from kerazoo.train.optimizers import schedule_of, unwrapped
 from kerazoo.train.schedules import Ending
@@ -14,21 +14,25 @@ NORMS = (
 USUAL = 3  # layers with an activation that is the network's, and not a gate's
 # Of these alone, the loss of guessing is the entropy of the labels.
 CATEGORICAL = ("categoricalcrossentropy", "sparsecategoricalcrossentropy", "crossentropy", "ce")
+BINARY = ("binarycrossentropy", "bce")
 
 
 def about_model(model, probe):
-    """{norms, normalized_first, activations, dropout, augmented, loss, optimizer, clipped, decay, half} of a model."""
+    """{norms, normalized_first, activations, dropout, augmented, loss, from_logits, ends_in, optimizer, clipped, decay,
+    half} of a model."""
     layers = list(layers_of(model))
     names = collections.Counter(activation_name(layer) for layer in layers)
     first = dict(probe.parts).get(probe.entered)
-    rule = unwrapped(model.optimizer)
+    rule, name = unwrapped(model.optimizer), loss_name(model)
     return {
         "norms": any(isinstance(layer, NORMS) for layer in layers),
         "normalized_first": isinstance(first, NORMS),
         "activations": sorted(name for name, times in names.items() if name and times >= USUAL),
         "dropout": max((float(layer.rate) for layer in layers if isinstance(layer, keras.layers.Dropout)), default=0.0),
         "augmented": any(augments(layer) for layer in layers),
-        "loss": "categorical" if loss_name(model) in CATEGORICAL else "",
+        "loss": "categorical" if name in CATEGORICAL else "binary" if name in BINARY else "",
+        "from_logits": from_logits(model),
+        "ends_in": "relu" if rectifies(probe.parts[-1][1]) else activation_name(probe.parts[-1][1]),
         "optimizer": type(rule).__name__.lower(),
         "clipped": any(getattr(rule, name, None) for name in ("clipnorm", "global_clipnorm", "clipvalue")),
         "decay": float(getattr(rule, "weight_decay", None) or 0.0),
@@ -41,6 +45,33 @@ def loss_name(model):
     loss = single_loss(model)
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
     return name.replace("_", "").lower()
+
+
+def from_logits(model):
+    """Whether the compiled loss takes logits; None where that is not known."""
+    loss = single_loss(model)
+    if isinstance(loss, keras.losses.Loss):
+        return loss.get_config().get("from_logits")
+    # By name, and as functions, Keras's own take probabilities.
+    known = isinstance(loss, str) or getattr(keras.losses, getattr(loss, "__name__", ""), None) is loss
+    return False if known else None
+
+
+def foresee(optimizer, batches):
+    """What a schedule has in store, or None where there is none, or it is not known how many batches there will be.
+
+    Returns:
+        {within: its highest rate in so many batches, beyond: in ten thousand times as many}.
+    """
+    schedule = schedule_of(optimizer)
+    if schedule is None or not batches:
+        return None
+
+    def highest(steps):
+        return max(float(keras.ops.convert_to_numpy(schedule(step))) for step in steps)
+
+    within = highest({part * (batches - 1) // 16 for part in range(17)})
+    return {"within": within, "beyond": max(within, highest(batches * 2**power for power in range(14)))}
 
 
 def about_rate(optimizer):

@@ -13,6 +13,7 @@ from keras import ops
 from kerazoo.deep_graphs import deep_graphs, nodes_behind
 from kerazoo.networks import given_to, has_graph, in_order
 from kerazoo.train import state as states
+from kerazoo.train.diagnosis_data import classes_of
 
 NO_KERNELS = ("bias", "gamma", "beta", "alpha", "embeddings")
 SCALE = 1024.0  # of the loss, where gradients are computed in float16, in which small ones are zero
@@ -144,7 +145,8 @@ class Probe:
         Returns:
             {"loss": on the sample, or None; "std", "peak": {layer: of its outputs, the largest absolute one};
             "dead": {layer: (units,) bool, those that are zero on all of the sample}; "gradient": {layer: norm};
-            "input": [mean, std, lowest, highest] of what the first layer with weights takes}.
+            "input": [mean, std, lowest, highest] of what the first layer with weights takes;
+            "outputs": [lowest, highest, smallest sum of an image's, largest], of one output with a number a class}.
         """
         if everything not in self.made:
             self.made[everything] = self.make(everything)
@@ -169,7 +171,16 @@ class Probe:
             "dead": {name: units for (name, _), units in zip(names["dead"], dead)},
             "gradient": {} if norms is None else dict(zip(self.groups, map(float, norms))),
             "input": [float(value) for value in seen["input"]],
+            "outputs": [float(value) for value in seen["outputs"]],
         }
+
+    def accuracy(self):
+        """On the sample, at inference: as validation is computed; None where labels are no classes of the outputs."""
+        labels, shape = classes_of(self.labels), self.model.outputs[0].shape
+        if labels is None or len(self.model.outputs) > 1 or len(shape) != 2 or shape[-1] < 2:
+            return None
+        outputs = self.model(keras.tree.map_structure(ops.convert_to_tensor, self.images), training=False)
+        return float((as_numpy(keras.tree.flatten(outputs)[0]).argmax(-1) == labels).mean())
 
     def make(self, everything):
         """(measurement as a function of values, the names that its figures belong to: known once it has run)."""
@@ -199,6 +210,7 @@ class Probe:
                 "figures": ops.stack(list(figures.values())) if figures else ops.zeros((0, 2)),
                 "input": entered[0] if entered else ops.zeros((4,)),
                 "dead": ops.concatenate(list(dead.values())) if dead else ops.zeros((0,)),
+                "outputs": extent(outputs[0]) if len(outputs) == 1 and len(outputs[0].shape) == 2 else ops.zeros((0,)),
             }
             return (ops.zeros(()) if loss is None else loss * scale), (loss, seen)
 
@@ -234,6 +246,13 @@ def span(x):
     x = ops.cast(x, "float32")
     within = ops.var(x, axis=all_but_channels(x))
     return ops.stack([ops.mean(x), ops.sqrt(ops.mean(within)), ops.min(x), ops.max(x)])
+
+
+def extent(outputs):
+    """(lowest, highest, smallest sum of an image's outputs, largest)."""
+    x = ops.cast(outputs, "float32")
+    sums = ops.sum(x, axis=-1)
+    return ops.stack([ops.min(x), ops.max(x), ops.min(sums), ops.max(sums)])
 
 
 def all_but_channels(x):

@@ -18,10 +18,13 @@ from kerazoo.train import logs as logging
 from kerazoo.train import state as states
 from kerazoo.train.cached import batches_of
 from kerazoo.train.diagnosis_data import as_it_was, look
-from kerazoo.train.diagnosis_model import about_model, about_rate
-from kerazoo.train.diagnosis_probe import Probe, kernels_now, update_ratios
+from kerazoo.train.diagnosis_evidence import beyond_training, ratios
+from kerazoo.train.diagnosis_model import about_model, about_rate, foresee
+from kerazoo.train.diagnosis_of_rates import RATIO_HIGH
+from kerazoo.train.diagnosis_probe import Probe, kernels_now, length, update_ratios
+from kerazoo.train.diagnosis_rules import findings_of
 from kerazoo.train.distribution import is_chief, several_hosts
-from kerazoo.train.findings import RATIO_HIGH, TITLES, Finding, count, findings_of, ordered, ratios, sentence
+from kerazoo.train.findings import TITLES, Finding, count, ordered, sentence
 from kerazoo.train.optimizers import rate_at, unwrapped
 
 SHARE = 0.03  # of the time of training that measurements may take, the first one aside
@@ -95,6 +98,7 @@ class Diagnostics(keras.callbacks.Callback):
         self._evidence = {
             "data": self._facts, "classes": None, "first_loss": None, "epochs": [], "planned": None, "samples": [],
             "kernels": {}, "units": {}, "back": {}, "broken": None, "peak_rate": None, "scheduled": False, "model": {},
+            "outputs": None, "trainable": None, "shrunk": {}, "ahead": None,
         }
         self._step, self._found, self._gone, self._silent = 0, {}, {}, {}
         self._probe, self._snapshot, self._board = None, None, None
@@ -103,6 +107,7 @@ class Diagnostics(keras.callbacks.Callback):
         self._offset, self._done = 0, 0  # batches of the epoch that a run had done before; those done since
         self._kept, self._restored = False, False  # whether a Run follows; whether it goes on
         self._stopped = False  # whether the loss was no number
+        self._sizes = {}  # of kernels, at first
 
     # What has been found.
 
@@ -178,6 +183,10 @@ class Diagnostics(keras.callbacks.Callback):
         self._evidence["planned"] = self.params.get("epochs")
         optimizer = getattr(self._model, "optimizer", None)
         self._evidence["scheduled"] = optimizer is not None and about_rate(optimizer)["scheduled"]
+        if optimizer is not None:
+            steps = (self.params.get("steps") or 0) * (self._evidence["planned"] or 0)
+            self._evidence["ahead"] = foresee(optimizer, steps)
+        self._evidence["trainable"] = sum(math.prod(one.shape) for one in self.model.trainable_variables)
         self._prepare()
         if self._probe is not None:
             self._keep()
@@ -247,8 +256,12 @@ class Diagnostics(keras.callbacks.Callback):
         accuracy = accuracy_in(logs)
         self._evidence["epochs"].append({
             "epoch": epoch + 1, "loss": loss, "accuracy": logs.get(accuracy), "val_loss": logs.get("val_loss"),
-            "val_accuracy": logs.get(f"val_{accuracy}"), **self._rates(),
+            "val_accuracy": logs.get(f"val_{accuracy}"), **self._rates(), "known": None,
         })
+        if self._probe is not None and beyond_training(self._evidence):
+            states.sync(self._model)
+            with self._watching():
+                self._evidence["epochs"][-1]["known"] = self._probe.accuracy()
         self._judge()
         self._write()
         self._spent += time.monotonic() - begun
@@ -284,8 +297,8 @@ class Diagnostics(keras.callbacks.Callback):
 
     def set_state(self, saved):
         self._kept = self._restored = True
-        now = {name: self._evidence[name] for name in ("model", "planned", "scheduled")}
-        self._evidence = {**json.loads(saved["evidence"]), **now}
+        now = {name: self._evidence[name] for name in ("model", "planned", "scheduled", "trainable", "ahead")}
+        self._evidence = {**self._evidence, **json.loads(saved["evidence"]), **now}
         self._step = saved["step"]
         self._found = {kind: Finding(**finding) for kind, finding in json.loads(saved["found"]).items()}
         self._gone = dict(saved["gone"])
@@ -357,6 +370,10 @@ class Diagnostics(keras.callbacks.Callback):
             "ratio": rounded(ratio), "input": seen["input"],
         }
         evidence["samples"].append(sample)
+        if not self._step:
+            evidence["outputs"] = seen["outputs"]
+        if step is not None:
+            self._compare_sizes(step[0])
         if len(evidence["samples"]) > KEPT:
             # The first one stays, and so do the last.
             evidence["samples"] = evidence["samples"][:-4:2] + evidence["samples"][-4:]
@@ -369,6 +386,15 @@ class Diagnostics(keras.callbacks.Callback):
             self._tell(sample)
         self._last_time = time.monotonic()
         self._cost = self._last_time - begun
+
+    def _compare_sizes(self, kernels):
+        """Note how large kernels are over what they were before training."""
+        sizes = {name: length(kernel) for name, kernel in kernels.items()}
+        if not self._sizes:
+            self._sizes = sizes
+        self._evidence["shrunk"] = rounded({
+            name: size / self._sizes[name] for name, size in sizes.items() if self._sizes.get(name)
+        })
 
     def _keep(self):
         """Copy the weights, to come back to, if they are finite."""

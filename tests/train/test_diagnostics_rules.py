@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from kerazoo.train.findings import TITLES, Finding, findings_of, ordered
+from kerazoo.train.diagnosis_rules import findings_of
+from kerazoo.train.findings import TITLES, Finding, ordered
 
 NAMES = [f"conv{i}" for i in range(1, 10)]
 
@@ -353,5 +354,107 @@ def test_findings_say_what_where_when_and_what_to_try():
 
 def test_severe_findings_come_first():
     found = [Finding(kind, "", "", [], severity) for kind, severity in (
-        ("overfitting", "warning"), ("imbalance", "warning"), ("labels", "severe"))]
-    assert [finding.kind for finding in ordered(copy.copy(found))] == ["labels", "imbalance", "overfitting"]
+        ("overfitting", "warning"), ("imbalance", "warning"), ("inputs", "severe"))]
+    assert [finding.kind for finding in ordered(copy.copy(found))] == ["inputs", "imbalance", "overfitting"]
+
+
+SHARES, LOGITS = [0.02, 0.5, 1.0, 1.0], [-1.2, 2.3, -2.0, 4.0]
+
+
+@pytest.mark.parametrize(("kind", "from_logits", "ends_in", "classes", "outputs", "said"), [
+    ("categorical", True, "softmax", 10, SHARES, "they are probabilities"),
+    ("categorical", False, "linear", 10, LOGITS, "they are logits"),
+    ("categorical", True, "relu", 10, [0.0, 2.0, 0.5, 4.0], "a ReLU"),
+    ("binary", True, "sigmoid", 1, [0.3, 0.6, 0.3, 0.6], "they are probabilities"),
+    ("binary", False, "linear", 1, [-0.3, 0.6, -0.3, 0.6], "they are logits"),
+    ("binary", False, "softmax", 1, [1.0, 1.0, 1.0, 1.0], "always 1"),
+    ("categorical", True, "linear", 10, LOGITS, None), ("categorical", False, "softmax", 10, SHARES, None),
+    ("categorical", None, "linear", 10, SHARES, None), ("", False, "linear", 10, LOGITS, None),
+    ("binary", False, "sigmoid", 10, [0.2, 0.8, 3.0, 6.0], None), ("binary", True, "linear", 1, SHARES, None),
+])
+def test_a_loss_that_does_not_fit_the_outputs(evidence, kind, from_logits, ends_in, classes, outputs, said):
+    evidence["model"] |= {"loss": kind, "from_logits": from_logits, "ends_in": ends_in}
+    evidence.update(outputs=outputs, classes=classes)
+    evidence["data"]["counts"] = {}
+    # It is the cause of a loss that stays where it was.
+    evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 9)]
+    found = [finding for finding in findings_of(evidence) if finding.kind == "loss"]
+    assert [said in finding.evidence for finding in found] == ([] if said is None else [True])
+    if said:
+        assert kinds(evidence) == ["loss"]
+
+
+def test_a_model_of_which_nothing_is_trained(evidence):
+    evidence.update(trainable=0, epochs=[epoch(i, 2.4, 2.4, 0.1, 0.1) for i in range(1, 9)])
+    assert kinds(evidence) == ["frozen"]
+    evidence["trainable"] = 1
+    assert "frozen" not in kinds(evidence)
+
+
+def unrelated(**changes):
+    return {"images": 1000, "right": 104, "chance": 0.1, "deviations": 0.3, **changes}
+
+
+@pytest.mark.parametrize(("changes", "accuracies", "found"), [
+    ({}, (0.5, 0.11), ["labels"]), ({"deviations": 9.0, "right": 230}, (0.5, 0.11), []),
+    ({"images": 100}, (0.5, 0.11), []), ({"chance": 0.001}, (0.5, 0.11), []), ({}, (0.3, 0.3), []),
+])
+def test_labels_that_belong_to_other_images(evidence, changes, accuracies, found):
+    evidence["data"]["neighbors"] = unrelated(**changes)
+    evidence["epochs"] = [epoch(i, 2.4 - 0.1 * i, 2.4 + 0.1 * i, *accuracies) for i in range(1, 8)]
+    assert [kind for kind in kinds(evidence) if kind != "overfitting"] == found
+    assert not found or "104 of 1,000, and 100 would be chance" in findings_of(evidence)[0].evidence
+    assert "labels" not in kinds({**evidence, "epochs": evidence["epochs"][:2]})
+
+
+def beside_training(known):
+    rows = [epoch(i, 1 / i, 2.5, 0.7, 0.1) for i in range(1, 5)]
+    return [row | {"known": share} for row, share in zip(rows, known)]
+
+
+@pytest.mark.parametrize(("norms", "known", "found"), [
+    (False, [None, None, 0.7, 0.68], ["validation"]), (True, [None, None, 0.7, 0.68], ["validation"]),
+    (True, [None, None, 0.1, 0.12], ["averages"]), (False, [None, None, 0.1, 0.12], []),
+    (True, [0.1, 0.1, 0.1, None], []), (True, [None, 0.7, None, 0.7], []), (True, [None, None, 0.1, 0.7], []),
+])
+def test_validation_at_that_of_guessing_while_training_is_not(evidence, norms, known, found):
+    evidence["model"]["norms"] = norms
+    evidence["epochs"] = beside_training(known)
+    assert kinds(evidence) == found
+
+
+def test_a_warm_up_that_is_longer_than_the_training(evidence):
+    evidence["ahead"] = {"within": 1.3e-6, "beyond": 1e-3}
+    (finding,) = findings_of({**evidence, "epochs": []})
+    assert finding.kind == "rate_low" and finding.epoch == 0 and "comes to 1.3e-06 at most" in finding.evidence
+    assert kinds({**evidence, "ahead": {"within": 2e-4, "beyond": 1e-3}}) == []
+
+
+def test_units_that_were_dead_from_the_start_come_after_what_they_do_not_explain(evidence):
+    for one in evidence["samples"]:
+        one["dead"]["act2"] = 0.5
+    evidence["epochs"] = [epoch(i, 1.8, 1.8, 0.35, 0.35) for i in range(1, 9)]
+    assert kinds(evidence) == ["underfitting", "dead"]
+    evidence["samples"][0]["dead"]["act2"] = 0.3
+    assert kinds(evidence) == ["dead", "underfitting"]
+
+
+@pytest.mark.parametrize(("neighbors", "found"), [
+    (unrelated(deviations=9.0, right=230), ["underfitting"]), (None, ["plateau"]),
+])
+def test_a_training_that_never_beats_guessing_is_told_at_its_end(evidence, neighbors, found):
+    evidence["data"]["neighbors"] = neighbors
+    evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 5)]
+    assert kinds(evidence) == []
+    assert kinds(evidence, at_end=True) == found
+    learns = [epoch(i, 2.303 - 0.1 * i, 2.303, 0.1 + 0.05 * i, 0.1) for i in range(1, 5)]
+    assert kinds({**evidence, "epochs": learns}, at_end=True) == []
+
+
+def test_kernels_that_shrink_are_told_with_the_decay(evidence):
+    evidence["epochs"] = [epoch(i, 1.8, 1.8, 0.35, 0.35) for i in range(1, 9)]
+    evidence["shrunk"] = dict.fromkeys(NAMES, 0.02)
+    evidence["model"]["decay"] = 1.0
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "underfitting" and "shrunk to 2 %" in finding.evidence
+    assert finding.remedies[0] == "less weight_decay (it is 1)"

@@ -1,9 +1,8 @@
-"""The held runs: 12 that are broken, each in one way, and 12 that are healthy, with settings that are usual.
+"""Harder runs: 12 that are broken, each in one way, and 12 that are healthy, with settings that are usual.
 
-They were written by someone who had not seen the rules and thresholds of `kerazoo.train.Diagnostics`, looked at without
-it (`python benchmarks/diagnostics.py runs held --plain`), and were run once on them before anything was mended by what they
-showed; since then they are development as well. Data, architecture, optimizer, or
-how a run is broken differ from those on which the rules were developed.
+They were written by someone who had not seen the rules of `kerazoo.train.Diagnostics`, and were held aside until they had
+been run on them once; what that showed was mended, so that they count as development since. Data, architecture,
+optimizer, or how a run is broken differ from those of `diagnosis_cases.py`.
 """
 from diagnosis_cases import case, images, padded, ready, stacked, weights_named
 
@@ -25,7 +24,7 @@ def one_hot(pair):
 
 # Broken.
 
-@case("held", "vanishing")
+@case("development", "vanishing")
 def small_kernels():
     """16 convolutions with ReLU, no norms, and kernels that start with a deviation of 0.01."""
     import keras
@@ -37,7 +36,7 @@ def small_kernels():
     return ready(model, "sgd", 0.05, nesterov=True, weight_decay=1e-4), *data, validation, 4, 64
 
 
-@case("held", "exploding")
+@case("development", "exploding")
 def kernels_of_deviation_1():
     """Ten dense layers with ReLU whose kernels start with a deviation of 1."""
     import keras
@@ -51,7 +50,7 @@ def kernels_of_deviation_1():
     return ready(model, "sgd", 1e-3), *data, validation, 3, 64
 
 
-@case("held", "dead")
+@case("development", "dead")
 def negative_kernel_mlp():
     """The second layer's kernel is negative, and what it takes is not: no unit of it is ever active."""
     import keras
@@ -65,7 +64,7 @@ def negative_kernel_mlp():
     return ready(model, "sgd", 0.05, nesterov=True), *data, validation, 4, 64
 
 
-@case("held", "nan")
+@case("development", "nan")
 def unit_length():
     """Features are divided by their length, which is zero on a black ground."""
     import keras
@@ -81,7 +80,7 @@ def unit_length():
     return ready(model, "adam", 1e-3), *data, validation, 3, 64
 
 
-@case("held", "rate_high")
+@case("development", "rate_high")
 def adam_at_1():
     """LeNet-5 of 1998 by Adam at a learning rate of 1."""
     import kerazoo
@@ -90,7 +89,7 @@ def adam_at_1():
     return ready(kerazoo.lenet5_1998(), "adam", 1.0), *padded(data), padded(validation), 5, 64
 
 
-@case("held", "rate_high")
+@case("development", "rate_high")
 def warmup_to_2():
     """SGD with momentum whose rate rises to 2: the network learns at first, and is lost on the way."""
     import kerazoo
@@ -100,7 +99,7 @@ def warmup_to_2():
     return ready(kerazoo.lenet5(input_shape=(28, 28, 1)), "sgd", rate, nesterov=True), *data, validation, 20, 64
 
 
-@case("held", "rate_low")
+@case("development", "rate_low")
 def warmup_of_4000_epochs():
     """A warm-up of 4000 epochs where 4000 batches were meant."""
     import kerazoo
@@ -110,7 +109,7 @@ def warmup_of_4000_epochs():
     return ready(kerazoo.cnn_mnist(), rate=rate, weight_decay=0.05), *data, validation, 5, 64
 
 
-@case("held", "overfitting")
+@case("development", "overfitting")
 def few_photos_resnet():
     """400 training images for ResNet-20, no augmentation, no decay."""
     import kerazoo
@@ -119,7 +118,7 @@ def few_photos_resnet():
     return ready(kerazoo.resnet20(), "adam", 1e-3), *data, validation, 22, 32
 
 
-@case("held", "underfitting")
+@case("development", "underfitting")
 def brightness_alone():
     """All that the head gets of an image is how bright it is on average."""
     import keras
@@ -132,7 +131,7 @@ def brightness_alone():
     return ready(model, "adam", 1e-2), *data, validation, 30, 64
 
 
-@case("held", "labels")
+@case("development", "labels")
 def shuffled_labels():
     """Images were shuffled, labels were not: the labels are those of other images."""
     import numpy as np
@@ -145,7 +144,7 @@ def shuffled_labels():
     return ready(model, "sgd", 0.05, nesterov=True), x, y, validation, 6, 64
 
 
-@case("held", "inputs")
+@case("development", "inputs")
 def cast_too_late():
     """Pixels were divided by 255 and then cast to whole numbers: all but the whitest are 0."""
     import kerazoo
@@ -155,7 +154,7 @@ def cast_too_late():
     return ready(kerazoo.lenet5(input_shape=(32, 32, 3)), "lamb", 5e-3), x, y, (vx, vy), 6, 64
 
 
-@case("held", "imbalance")
+@case("development", "imbalance")
 def bags():
     """95 % of the images are bags."""
     import numpy as np
@@ -171,7 +170,7 @@ def bags():
 
 # Healthy.
 
-@case("held")
+@case("development")
 def mlp_fashion():
     import kerazoo
 
@@ -179,7 +178,7 @@ def mlp_fashion():
     return ready(kerazoo.mlp(), "adam", 1e-3), *data, validation, 5, 128
 
 
-@case("held")
+@case("development")
 def lenet_1998_fashion():
     import kerazoo
 
@@ -188,7 +187,7 @@ def lenet_1998_fashion():
     return ready(kerazoo.lenet5_1998(), "adam", rate), *padded(data), padded(validation), 6, 32
 
 
-@case("held")
+@case("development")
 def lenet_averaged():
     import kerazoo
 
@@ -197,7 +196,7 @@ def lenet_averaged():
     return ready(kerazoo.lenet5(input_shape=(28, 28, 1)), "adam", rate, ema=0.99), *data, validation, 6, 64
 
 
-@case("held")
+@case("development")
 def cnn_one_cycle():
     import kerazoo
     from kerazoo.augment import RandomAffine
@@ -209,7 +208,7 @@ def cnn_one_cycle():
     return ready(model, rate=rate, one_hot=True, **options), *one_hot(data), one_hot(validation), 6, 64
 
 
-@case("held")
+@case("development")
 def alexnet_digits():
     import kerazoo
 
@@ -218,7 +217,7 @@ def alexnet_digits():
     return ready(model, "adam", 1e-4), *enlarged(data), enlarged(validation), 3, 64
 
 
-@case("held")
+@case("development")
 def googlenet_bn_fashion():
     import kerazoo
     from kerazoo.augment import RandomFlip
@@ -230,7 +229,7 @@ def googlenet_bn_fashion():
     return ready(model, rate=rate, weight_decay=0.05), *enlarged(data), enlarged(validation), 4, 32
 
 
-@case("held")
+@case("development")
 def resnet32_cifar():
     import kerazoo
     from kerazoo.augment import Compose, RandomCrop, RandomFlip
@@ -241,7 +240,7 @@ def resnet32_cifar():
     return ready(model, "sgd", rate, nesterov=True, weight_decay=5e-4), *data, validation, 6, 64
 
 
-@case("held")
+@case("development")
 def resnet56_fashion():
     import kerazoo
 
@@ -251,7 +250,7 @@ def resnet56_fashion():
     return ready(model, "sgd", rate, weight_decay=1e-4), *data, validation, 5, 64
 
 
-@case("held")
+@case("development")
 def resnet18_lamb():
     import kerazoo
 
@@ -261,7 +260,7 @@ def resnet18_lamb():
     return ready(model, "lamb", rate, weight_decay=0.02), *padded(data), padded(validation), 4, 64
 
 
-@case("held")
+@case("development")
 def preact_resnet_fashion():
     import kerazoo
     from kerazoo.augment import RandomFlip
@@ -273,7 +272,7 @@ def preact_resnet_fashion():
     return ready(model, "sgd", rate, nesterov=True, weight_decay=5e-4), *data, validation, 4, 32
 
 
-@case("held")
+@case("development")
 def densenet_digits():
     import kerazoo
 
@@ -282,7 +281,7 @@ def densenet_digits():
     return ready(model, "adam", 1e-3), *data, validation, 3, 32
 
 
-@case("held")
+@case("development")
 def vgg_bn_fashion():
     """With one dense layer behind the convolutions, as is usual for small images."""
     import keras

@@ -1,0 +1,212 @@
+"""What images and labels show."""
+import math
+
+from kerazoo.train.diagnosis_evidence import HALF, STRIP, UNLEARNED, accuracies, known
+from kerazoo.train.findings import Finding, percent
+
+# Classes with ten and a hundred times as many images (Leevy et al. 2018 call 100:1 to 10,000:1 high imbalance).
+IMBALANCE, HIGH_IMBALANCE = 10.0, 100.0
+# Of what the first layer with weights takes: means near zero and deviations near one are wanted (LeCun et al.,
+# Efficient BackProp, 1998, section 4.3); pixels divided by 255 once too often have deviations of 0.001 to 0.02.
+SMALL_INPUT, LARGE_INPUT = 0.05, 20.0
+# Standard deviations above what chance gives; of a normal distribution, one in a thousand is beyond three.
+UNRELATED, COMPARED = 3.0, 200  # and of how many images, at least
+SUM = 1e-2  # by which a softmax in half precision may miss 1
+
+
+def inputs(evidence, at_end):
+    data, samples = evidence["data"], evidence["samples"]
+    if data.get("broken"):
+        return Finding(
+            "inputs", "training images",
+            f"{data['broken']:,} of {data['values']:,} pixel values that were looked at are NaN or infinite.",
+            ["find these images (numpy.isfinite) and repair or remove them",
+             "look for a division by zero in your own preprocessing"], "severe", early=True,
+        )
+    if data.get("alike"):
+        return Finding(
+            "inputs", "training images", f"All {data['images']} images that were looked at are equal.",
+            ["look at them: kerazoo.visualize.augmentation_sheet", "check how they are read"], "severe", early=True,
+        )
+    if not samples or not samples[0].get("input"):
+        return None
+    mean, std, low, high = samples[0]["input"]
+    seen = (
+        f"The first layer with weights takes values from {low:.3g} to {high:.3g}, mean {mean:.3g}, deviation {std:.2g};"
+    )
+    if not math.isfinite(std):
+        return None
+    if std < SMALL_INPUT:
+        return Finding(
+            "inputs", "pixels", f"{seen} wanted is a deviation near 1. So were pixels scaled twice.",
+            ["kerazoo's models take pixels from 0 to 255 and scale them themselves: feed them as they are, or multiply "
+             "by 255",
+             "or build the model for pixels as they come: preprocessing=None, or (mean, std) of your own"],
+            "severe", early=True,
+        )
+    if low >= 0 and high > LARGE_INPUT and not evidence["model"].get("normalized_first"):
+        return Finding(
+            "inputs", "pixels", f"{seen} wanted are values around 0 with a deviation near 1.",
+            ["scale them inside the model: preprocessing=\"unit\" or \"imagenet\" of kerazoo's builders, or "
+             "keras.layers.Rescaling(1 / 127.5, -1) in front"], "severe", early=True,
+        )
+    return None
+
+
+def labels(evidence, at_end):
+    data, classes = evidence["data"], evidence["classes"]
+    counts = data.get("counts") or {}
+    if counts and classes and classes > 1 and (data["lowest"] < 0 or data["highest"] >= classes):
+        return Finding(
+            "labels", "training labels",
+            f"Labels go from {data['lowest']} to {data['highest']}, and the model has {classes} outputs, which stand "
+            f"for 0 to {classes - 1}.",
+            [f"build the model with classes={data['highest'] + 1}, or number the labels from 0 on"], "severe",
+            early=True,
+        )
+    if len(counts) == 1 and data["labels"] >= 16:
+        label = next(iter(counts))
+        return Finding(
+            "labels", "training labels",
+            f"All {data['labels']:,} labels that were looked at are {label}"
+            + (f", and the model has {classes} outputs." if classes and classes > 1 else "."),
+            ["check how the labels are read, and that each image has its own",
+             "shuffle the data, if they are sorted by class: kerazoo.data.load does"], "severe", early=True,
+        )
+    return unrelated(evidence, at_end)
+
+
+def unrelated(evidence, at_end):
+    """Labels that are those of other images: nothing is learned that holds for others, and likeness says nothing."""
+    neighbors = evidence["data"].get("neighbors")
+    if not neighbors or neighbors["images"] < COMPARED or neighbors["images"] * neighbors["chance"] < 5 or (
+            neighbors["deviations"] > UNRELATED or neighbors["chance"] > HALF):
+        return None
+    seen = accuracies(evidence, "val_accuracy") or accuracies(evidence, "accuracy")
+    if len(seen) < STRIP or any(known(accuracy, evidence) >= UNLEARNED for accuracy in seen):
+        return None
+    train = accuracies(evidence, "accuracy")
+    by_heart = "" if train is seen or known(train[-1], evidence) < UNLEARNED else (
+        f" The training images are being learned by heart ({percent(train[-1])})."
+    )
+    return Finding(
+        "labels", "training labels",
+        f"Accuracy {'in validation ' if train is not seen else ''}is {percent(seen[-1])}, that of guessing, and images "
+        f"that look alike have the same label no more often than by chance: {neighbors['right']:,} of "
+        f"{neighbors['images']:,}, and {neighbors['images'] * neighbors['chance']:.0f} would be chance.{by_heart}",
+        ["look at some images with their labels: whether images were shuffled, sorted or filtered, and labels not",
+         "if they do belong together, start from published weights and kerazoo.train.fine_tune: it may be a difference "
+         "that pixels do not show"], "severe",
+    )
+
+
+def loss(evidence, at_end):
+    """Probabilities that are taken for logits, or logits for probabilities."""
+    outputs, model, classes = evidence.get("outputs"), evidence["model"], evidence["classes"]
+    if not outputs or not classes or not all(map(math.isfinite, outputs)):
+        return None
+    (lowest, highest, least, most), last = outputs, model.get("ends_in")
+    shares = lowest >= -SUM and (abs(least - 1) < SUM and abs(most - 1) < SUM if classes > 1 else highest <= 1 + SUM)
+    kind, logits = model.get("loss"), model.get("from_logits")
+    seen = f"The outputs go from {lowest:.3g} to {highest:.3g}"
+    if kind == "categorical" and classes > 1 and logits and shares:
+        what, remedies = (
+            f"{seen}, and those of an image sum to 1: they are probabilities. The loss takes them for logits"
+        ), [
+            "from_logits=False in the loss",
+            "or no softmax at the end: classifier_activation=None of kerazoo's builders",
+        ]
+    elif kind == "categorical" and classes > 1 and logits is False and not shares:
+        what, remedies = f"{seen}: they are logits. The loss takes them for probabilities", [
+            "from_logits=True in the loss, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True) in the "
+            "place of its name", "or classifier_activation=\"softmax\" of kerazoo's builders",
+        ]
+    elif classes == 1 and last == "softmax":
+        what, remedies = "The output is a softmax over a single number, which is always 1", [
+            "activation=\"sigmoid\" for one output, or two outputs and a categorical loss",
+        ]
+    elif kind == "binary" and logits and last == "sigmoid":
+        what, remedies = f"{seen}, by a sigmoid: they are probabilities. The loss takes them for logits", [
+            "from_logits=False in the loss", "or no sigmoid at the end",
+        ]
+    elif kind == "binary" and logits is False and not (lowest >= -SUM and highest <= 1 + SUM):
+        what, remedies = f"{seen}: they are logits. The loss takes them for probabilities", [
+            "from_logits=True in the loss: keras.losses.BinaryCrossentropy(from_logits=True)",
+            "or activation=\"sigmoid\" at the end",
+        ]
+    elif kind and last == "relu":
+        what, remedies = f"{seen}, and end in a ReLU: what is below 0 is cut off, and nothing is learned from it", [
+            "no activation at the end, where from_logits=True is in the loss",
+        ]
+    else:
+        return None
+    return Finding("loss", "outputs and loss", f"{what}.", remedies, "severe", early=True)
+
+
+def averages(evidence, at_end):
+    return None if not evidence["model"].get("norms") else beside(evidence, at_end, right=False)
+
+
+def validation(evidence, at_end):
+    return beside(evidence, at_end, right=True)
+
+
+def beside(evidence, at_end, right):
+    """Validation at that of guessing, training not; right: whether the model is right about training images as well."""
+    epochs = [epoch for epoch in evidence["epochs"] if epoch.get("known") is not None]
+    last = evidence["epochs"][-1:]
+    if len(epochs) < STRIP - 1 or epochs[-1:] != last or evidence["epochs"][-2] != epochs[-2]:
+        return None
+    shares = [known(epoch["known"], evidence) for epoch in epochs[-2:]]
+    training = known(last[0]["accuracy"], evidence)
+    seen = (
+        f"Validation accuracy is {percent(last[0]['val_accuracy'])}, that of guessing, and training accuracy is "
+        f"{percent(last[0]['accuracy'])}. On images of the training set, without augmentation and as at inference, it "
+        f"is {percent(last[0]['known'])}"
+    )
+    if right and min(shares) >= HALF * training:
+        return Finding(
+            "validation", "validation data",
+            f"{seen}: the model is right there, and what it has learned does not hold for the validation data.",
+            ["prepare validation images just as training images: the same range of pixels, order of channels, and size",
+             "number their classes alike: kerazoo.data.load does, by the names of the folders",
+             "look at some of both, with their labels",
+             "if both are alike, it has learned by heart: more images, kerazoo.augment, or published weights and "
+             "kerazoo.train.fine_tune"], "severe",
+        )
+    if not right and max(shares) < HALF * training:
+        return Finding(
+            "averages", "batch norms",
+            f"{seen}: the means and deviations that batch norms keep for inference are not those of the batches.",
+            ["train on: their averages take some hundred batches to follow (a momentum of 0.99 forgets one percent a "
+             "batch)", "larger batches, and shuffled ones", "a lower learning rate at the end: "
+             "kerazoo.train.WarmupCosine", "norm=\"group\", which keeps no averages"],
+        )
+    return None
+
+
+def imbalance(evidence, at_end):
+    data, classes = evidence["data"], evidence["classes"]
+    counts = data.get("counts") or {}
+    if classes == 1 and set(counts) <= {"0", "1"}:
+        classes = 2  # told apart by one output
+    if len(counts) < 2 or not classes or classes < 2:
+        return None
+    missing = classes > len(counts) and data["labels"] >= 20 * classes
+    largest, smallest = max(counts.values()), 0 if missing else min(counts.values())
+    # Three more is what a class may have of which few or none were seen (the rule of three, at 95 %).
+    ratio = largest / (smallest + 3)
+    if ratio < IMBALANCE:
+        return None
+    name = max(counts, key=counts.get)
+    share = 100 * largest / data["labels"]
+    return Finding(
+        "imbalance", "training labels",
+        f"Class {name} has {largest:,} of {data['labels']:,} images that were looked at ({share:.0f} %), and the "
+        f"rarest of {classes} classes has {smallest:,}. A model that always says {name} is right in {share:.0f} %.",
+        ["weigh the classes, unless you do so already: fit(class_weight={label: all images / (classes x images of the "
+         "class)})",
+         "look at each class's own accuracy instead of the mean, such as in a confusion matrix",
+         "draw the rare classes more often, with augmentation= that varies them"],
+        "severe" if ratio >= HIGH_IMBALANCE else "warning", early=True,
+    )

@@ -1,0 +1,34 @@
+"""From the evidence of a training to findings: all rules, each a function of the evidence alone.
+
+The thresholds are those of the literature or of arithmetic, and stand above the rules with their source.
+"""
+import dataclasses
+
+from kerazoo.train.diagnosis_of_data import averages, imbalance, inputs, labels, loss, validation
+from kerazoo.train.diagnosis_of_learning import overfitting, plateau, underfitting
+from kerazoo.train.diagnosis_of_rates import frozen, rate_high, rate_low
+from kerazoo.train.diagnosis_of_signals import broken, dead, exploding, vanishing
+from kerazoo.train.findings import ordered
+
+RULES = (inputs, labels, loss, frozen, broken, exploding, dead, vanishing, rate_high, rate_low, imbalance, averages,
+         validation, overfitting, underfitting, plateau)
+
+
+def findings_of(evidence, at_end=False):
+    """All that the evidence shows, the most likely cause first.
+
+    Args:
+        evidence: as above.
+        at_end: whether training has ended, so that what has not been reached will not be.
+
+    Returns:
+        A list of `Finding`.
+    """
+    times = evidence["epochs"] or evidence["samples"]
+    now = times[-1]["epoch"] if times else 0
+    found = []
+    for rule in RULES:
+        finding = rule(evidence, at_end)
+        if finding is not None:
+            found.append(finding if finding.epoch or finding.early else dataclasses.replace(finding, epoch=now))
+    return ordered(found)
