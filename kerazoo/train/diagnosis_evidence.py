@@ -16,7 +16,7 @@ The evidence is a dictionary of plain data that `kerazoo.train.Diagnostics` gath
     back        {layer: units that were silent once and are active again}
     broken      {epoch, step, where, direction, what} once something became no number
     outputs     [lowest, highest, smallest and largest sum of an image's] before training
-    trainable   numbers that training can change
+    trainable   how many weights training can change
     shrunk      {layer: norm of its kernel over what that was before training}
     ahead       {within, beyond} of a schedule: its highest rate in the epochs planned, and in 10,000 times as many
     peak_rate   the highest learning rate so far

@@ -186,7 +186,8 @@ class Diagnostics(keras.callbacks.Callback):
         if optimizer is not None:
             steps = (self.params.get("steps") or 0) * (self._evidence["planned"] or 0)
             self._evidence["ahead"] = foresee(optimizer, steps)
-        self._evidence["trainable"] = sum(math.prod(one.shape) for one in self.model.trainable_variables)
+        if self.model.weights:  # a subclassed model may have none yet
+            self._evidence["trainable"] = len(self.model.trainable_weights)
         self._prepare()
         if self._probe is not None:
             self._keep()

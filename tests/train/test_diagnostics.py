@@ -305,17 +305,17 @@ from kerazoo.train.diagnostics import Diagnostics
 from kerazoo.train import state
 rng = np.random.default_rng(0)
 x, y = rng.integers(0, 256, (64, 12, 12, 1)).astype("uint8"), np.arange(64) % 3
-def train(callbacks, bias=0.0, rate=1e-3):
+def train(callbacks, bias=0.0, rate=1e-3, **options):
     keras.utils.set_random_seed(0)
     image = keras.Input((12, 12, 1))
     h = keras.layers.Conv2D(8, 3, name="conv1")(keras.layers.Rescaling(1 / 255)(image))
     h = keras.layers.BatchNormalization(beta_initializer=keras.initializers.Constant(bias))(h)
     h = keras.layers.ReLU(name="act1")(h)
-    h = keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(h))
+    h = keras.layers.Dropout(0.3)(keras.layers.Flatten()(h))
     model = keras.Model(image, keras.layers.Dense(3)(h))
     rule = keras.optimizers.Adam(rate) if rate < 1 else keras.optimizers.SGD(rate, use_ema=True)
     model.compile(rule, keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
-    model.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+    model.fit(x, y, **{"batch_size": 16, "epochs": 2, "verbose": 0, **options}, callbacks=callbacks)
     return state.values_of(model.variables)
 plain = train([])
 diagnostics = Diagnostics((x, y), every=1, verbose=False)
@@ -326,6 +326,12 @@ assert diagnostics.as_json()["measures"][1]["layers"]["conv1"]["update_ratio"] >
 dead = Diagnostics((x, y), every=1, verbose=False)
 train([dead], bias=-50.0)
 assert dead.findings[0].kind == "dead", dead.report()
+for label in range(3):
+    x[y == label, :, 4 * label : 4 * label + 4] //= 3
+    x[y == label, :, 4 * label : 4 * label + 4] += 160
+beside = Diagnostics((x, y), verbose=False)
+train([beside], rate=3e-2, epochs=6, validation_data=(x, (y + 1) % 3))
+assert beside.findings[0].kind == "validation", beside.report()
 for one in train([Diagnostics((x, y), verbose=False)], rate=1e38):
     assert np.isfinite(one).all()
 if keras.backend.backend() == "torch":

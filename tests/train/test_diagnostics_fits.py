@@ -9,7 +9,7 @@ import pytest
 
 import kerazoo
 from kerazoo.train import state
-from kerazoo.train.diagnosis_data import about_labels, look
+from kerazoo.train.diagnosis_data import about_labels, about_neighbors, look, thumbnails
 from kerazoo.train.diagnosis_probe import Probe
 from kerazoo.train.diagnostics import Diagnostics, accuracy_in
 from kerazoo.train.findings import TITLES
@@ -242,3 +242,107 @@ def test_the_usual_accuracy_is_preferred_to_that_of_the_best_five():
     assert accuracy_in({"top5_accuracy": 1, "loss": 1, "accuracy": 0.5, "val_accuracy": 0.5}) == "accuracy"
     assert accuracy_in({"sparse_top_k_categorical_accuracy": 1, "a_accuracy": 0.5}) == "a_accuracy"
     assert accuracy_in({"loss": 1}) is None
+
+
+def bright(count=300, size=12, classes=3):
+    """Images that are brighter in one place for each class."""
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, classes, count)
+    images = rng.integers(0, 100, (count, size, size, 1)).astype("float32")
+    for label in range(classes):
+        images[labels == label, :, 4 * label : 4 * label + 4] += 120
+    return images, labels
+
+
+def convolutions(activation=None, momentum=0.9, start=0.0):
+    image = keras.Input((12, 12, 1))
+    x = keras.layers.Conv2D(8, 3, strides=2)(keras.layers.Rescaling(1 / 127.5, -1)(image))
+    x = keras.layers.BatchNormalization(momentum=momentum, moving_mean_initializer=keras.initializers.Constant(start))(x)
+    x = keras.layers.Flatten()(keras.layers.ReLU()(x))
+    return keras.Model(image, keras.layers.Dense(3, activation, name="head")(x), name="net")
+
+
+@pytest.mark.parametrize(("loss", "activation", "told"), [
+    ("sparse_categorical_crossentropy", None, True), ("sparse_categorical_crossentropy", "softmax", False),
+    (keras.losses.sparse_categorical_crossentropy, None, True), (SPARSE, "softmax", True), (SPARSE, None, False),
+    (SPARSE, "relu", True), (keras.losses.SparseCategoricalCrossentropy(), "softmax", False),
+    (lambda labels, outputs: keras.losses.sparse_categorical_crossentropy(labels, outputs, True), None, False),
+])
+def test_a_loss_that_does_not_fit_the_outputs_is_told_before_training(loss, activation, told):
+    model = network(2, activation)
+    model.compile("adam", loss)
+    diagnostics = Diagnostics((IMAGES, LABELS), verbose=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras has seen some of it as well
+        fit(model, diagnostics)
+    assert kinds(diagnostics)[:1] == ["loss"] * told
+    assert not told or diagnostics.findings[0].epoch == 0
+
+
+def test_a_model_that_cannot_be_trained_is_told(capsys):
+    model = network()
+    model.trainable = False
+    model.compile("adam", SPARSE)
+    diagnostics = Diagnostics((IMAGES, LABELS))
+    fit(model, diagnostics)
+    assert kinds(diagnostics) == ["frozen"] and "No weight of the model is trainable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("validation", [
+    lambda x, y: (x, (y + 1) % 3), lambda x, y: (x / 255, y), lambda x, y: (x[:, :, ::-1], y),
+])
+def test_validation_that_is_not_like_training_is_told(validation):
+    x, y = bright()
+    model = convolutions()
+    model.compile(keras.optimizers.Adam(1e-2), SPARSE, metrics=["accuracy"])
+    diagnostics = Diagnostics((x, y), verbose=False)
+    fit(model, diagnostics, x, y, epochs=5, validation_data=validation(x[:90], y[:90]))
+    assert kinds(diagnostics) == ["validation"]
+    assert "On images of the training set" in diagnostics.findings[0].evidence
+
+
+def test_averages_that_lag_behind_are_told():
+    x, y = bright()
+    model = convolutions(momentum=0.9999, start=100.0)
+    model.compile(keras.optimizers.Adam(1e-2), SPARSE, metrics=["accuracy"])
+    diagnostics = Diagnostics((x, y), verbose=False)
+    fit(model, diagnostics, x, y, epochs=5, validation_data=(x, y))
+    assert kinds(diagnostics)[0] == "averages"
+
+
+def test_images_that_look_alike_tell_whether_labels_belong_to_them():
+    x, y = bright()
+    right = about_neighbors([x[:100], x[100:]], y)
+    assert right["images"] == 300 and right["right"] > 290 and right["deviations"] > 10
+    wrong = about_neighbors([x], np.random.default_rng(2).permutation(y))
+    assert abs(wrong["deviations"]) < 3 and 0.3 < wrong["chance"] < 0.37
+    assert about_neighbors([x], np.random.default_rng(2).random(300)) is None
+    assert look((x, y))[2]["neighbors"] == right
+
+
+def test_thumbnails_are_means_of_blocks():
+    image = np.arange(2 * 33 * 40 * 3).reshape(2, 33, 40, 3)
+    small = thumbnails(image).reshape(2, 11, 13, 3)
+    np.testing.assert_allclose(small[1, 2, 3], image[1, 6:9, 9:12].mean((0, 1)))
+    np.testing.assert_array_equal(thumbnails(image[:, :8, :8]).reshape(2, 8, 8, 3), image[:, :8, :8])
+
+
+def test_labels_of_other_images_are_told():
+    x, y = kerazoo.data.arrays(kerazoo.data.load("mnist_sample", "train", batch_size=100, limit=900, seed=0))
+    validation, y = (x[600:], y[600:]), np.random.default_rng(3).permutation(y)[:600]
+    model = network(10, shape=(28, 28, 1), hidden=64)
+    model.compile(keras.optimizers.Adam(1e-2), SPARSE, metrics=["accuracy"])
+    diagnostics = Diagnostics((x[:600], y), verbose=False)
+    fit(model, diagnostics, x[:600], y, epochs=4, validation_data=validation)
+    assert kinds(diagnostics)[0] == "labels"
+
+
+def test_a_warm_up_longer_than_the_training_is_told_before_it(tmp_path):
+    model = network()
+    rate = kerazoo.train.WarmupCosine(1e-2, 100, warmup=50, steps=4)
+    model.compile(kerazoo.train.optimizer(model, "adam", rate, verbose=False), SPARSE)
+    diagnostics = Diagnostics((IMAGES, LABELS), verbose=False)
+    fit(model, diagnostics, epochs=2)
+    assert kinds(diagnostics) == ["rate_low"] and diagnostics.findings[0].epoch == 0
+    fit(model, diagnostics, epochs=10)
+    assert "rate_low" not in kinds(diagnostics)
