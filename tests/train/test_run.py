@@ -19,10 +19,10 @@ IMAGES, LABELS = RNG.integers(0, 256, (64, 8, 8, 1), dtype="uint8"), RNG.integer
 OPTIONS = {"model": "mlp", "epochs": 6, "seed": 0, "output": "runs/x"}
 
 
-def build():
-    """A model with all that is random in training: dropout, augmentation, label mixing."""
+def build(augmented=False):
+    """A model with dropout; augmented: with all that is random in training, which takes longer to be traced."""
     keras.utils.set_random_seed(0)
-    augmentation = [RandomAffine(rotation=20, seed=1), MixUp(0.4, seed=1)]
+    augmentation = [RandomAffine(rotation=20, seed=1), MixUp(0.4, seed=1)] if augmented else None
     model = kerazoo.mlp(input_shape=(8, 8, 1), classes=3, units=16, dropout=0.3, augmentation=augmentation)
     model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return model
@@ -59,8 +59,10 @@ def data(epoch=0, batch=0):
     return dataset
 
 
-def train(folder, *extra, epochs=6, model=None, dataset=None, save_every=None, options=None, **callbacks):
-    model = model or build()
+def train(
+    folder, *extra, epochs=6, model=None, dataset=None, save_every=None, options=None, augmented=False, **callbacks
+):
+    model = model or build(augmented)
     with Run(folder, model, options or {**OPTIONS, "epochs": epochs}, save_every=save_every) as run:
         run.history = model.fit(
             run.data(dataset or data()), shuffle=False, verbose=0, epochs=epochs, validation_data=(IMAGES, LABELS),
@@ -117,7 +119,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_it_had_not_been(
     epoch, batch, number, tmp_path, capsys, straight
 ):
     with pytest.raises(SystemExit) as stop:
-        train(tmp_path, Interrupt(epoch, batch, number), early_stopping=6, plateau=1)
+        train(tmp_path, Interrupt(epoch, batch, number), augmented=True, early_stopping=6, plateau=1)
     assert stop.value.code == 128 + number
     message = capsys.readouterr().err.strip().splitlines()[-1]
     # The last batch of an epoch is saved together with its validation.
@@ -125,7 +127,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_it_had_not_been(
     assert place in message and "The same command goes on" in message
     assert ("best.keras" in message) == (epoch > 0)
 
-    run, resumed = train(tmp_path, early_stopping=6, plateau=1)
+    run, resumed = train(tmp_path, augmented=True, early_stopping=6, plateau=1)
     assert f"Going on from {place}" in capsys.readouterr().out
     expected, values = straight
     assert (tmp_path / "log.csv").read_bytes() == (expected.path / "log.csv").read_bytes()
@@ -137,7 +139,7 @@ def test_a_signal_saves_and_the_same_command_ends_as_if_it_had_not_been(
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """The run that was never cut."""
-    run, model = train(tmp_path_factory.mktemp("straight"), early_stopping=6, plateau=1)
+    run, model = train(tmp_path_factory.mktemp("straight"), augmented=True, early_stopping=6, plateau=1)
     return run, everything(model)
 
 
