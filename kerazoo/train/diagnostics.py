@@ -39,7 +39,8 @@ class Diagnostics(keras.callbacks.Callback):
     """Watches a training, and says in words what is wrong with it, on what evidence, and what to try.
 
     It finds dying ReLUs, vanishing and exploding gradients, numbers that are none (and where they began), learning
-    rates that are too high or too low, overfitting, underfitting, plateaus, and labels and images that look wrong.
+    rates that are too high or too low, overfitting, underfitting, plateaus, labels and images that look wrong, losses
+    that do not fit the outputs, and validation that is not like training.
 
     A fixed sample of at most 64 images goes through the model now and then, before the first step, after it, and later
     as often as costs 3 % of the time: the deviation of each layer's output, the norm of its gradient, units that are
