@@ -16,15 +16,15 @@ from kerazoo.files import put
 from kerazoo.networks import has_graph
 from kerazoo.train import logs as logging
 from kerazoo.train import state as states
-from kerazoo.train.cached import batches_of
-from kerazoo.train.diagnosis_data import as_it_was, look
-from kerazoo.train.diagnosis_evidence import beyond_training, ratios
+from kerazoo.train.diagnosis_board import Board
+from kerazoo.train.diagnosis_break import broken_data, broken_layer
+from kerazoo.train.diagnosis_data import look
+from kerazoo.train.diagnosis_evidence import beyond_training
 from kerazoo.train.diagnosis_model import about_model, about_rate, foresee
-from kerazoo.train.diagnosis_of_rates import RATIO_HIGH
 from kerazoo.train.diagnosis_probe import Probe, kernels_now, length, update_ratios
 from kerazoo.train.diagnosis_rules import findings_of
 from kerazoo.train.distribution import is_chief, several_hosts
-from kerazoo.train.findings import TITLES, Finding, count, ordered, sentence
+from kerazoo.train.findings import Finding, count, ordered, sentence
 from kerazoo.train.optimizers import rate_at, unwrapped
 
 SHARE = 0.03  # of the time of training that measurements may take, the first one aside
@@ -459,72 +459,18 @@ class Diagnostics(keras.callbacks.Callback):
 
     def _place(self, said, broken=()):
         """Note where something first was no number: in the data, forward, or backward."""
-        evidence = self._evidence
-        direction, where, what = None, None, ""
-        if said is not None and (bad := self._broken_data()):
-            direction, where, what = "data", "training images", bad
+        found = (None, None, "")
+        if said is not None and (bad := broken_data(self._data)):
+            found = "data", "training images", bad
         elif self._probe is not None:
             with self._watching():
-                direction, where, what = self._broken_layer(list(broken))
-        if direction is None:
-            direction, where = "forward", "the loss"
+                found = broken_layer(self._probe, self._evidence, list(broken))
+        direction, where, what = ("forward", "the loss", found[2]) if found[0] is None else found
         text = " ".join(part for part in (said, what) if part)
-        evidence["broken"] = {
+        self._evidence["broken"] = {
             "epoch": self._epoch if self._step else 0, "step": self._step, "where": where, "direction": direction,
             "what": text,
         }
-
-    def _broken_data(self):
-        """A sentence on values in the data that are no numbers; "" if none are found."""
-        begun = time.monotonic()
-        whole = isinstance(self._data, (tuple, list))
-        with contextlib.nullcontext() if whole else as_it_was(self._data) as data:
-            for number, batch in enumerate([self._data] if whole else batches_of(data)):
-                for name, part in zip(("images", "labels", "weights"), batch):
-                    for leaf in keras.tree.flatten(part):
-                        leaf = np.asarray(leaf)
-                        if leaf.dtype.kind == "f" and (bad := int((~np.isfinite(leaf)).sum())):
-                            # Shuffled data have other batches each time.
-                            where = "" if whole else f" in batch {number} of the training data, as they came then,"
-                            return f"{bad:,} values of the {name}{where} are NaN or infinite."
-                if time.monotonic() - begun > 10:
-                    break  # a large set, in which nothing was found so far
-        return ""
-
-    def _broken_layer(self, broken):
-        """(direction, layer, sentence) by the weights that the model has now, which are finite."""
-        seen = self._probe(everything=True)
-        for name, peak in seen["peak"].items():
-            if not math.isfinite(peak):
-                return "forward", name, f"Forward, the output of {name} is the first that is no finite number."
-        if seen["loss"] is not None and not math.isfinite(seen["loss"]):
-            return "forward", "the loss", "All outputs are finite numbers, and the loss of them is not."
-        bad = [name for name, norm in seen["gradient"].items() if not math.isfinite(norm)]
-        if bad:
-            # Backward, what comes last in the graph comes first; what breaks may be an operation behind that kernel.
-            names = [name for name, _ in self._probe.parts]
-            kernels = list(self._probe.kernels)
-            place = kernels.index(bad[-1])
-            after = kernels[place + 1] if place + 1 < len(kernels) else None
-            between = names[names.index(bad[-1]) + 1 : names.index(after) if after else None]
-            suspects = [name for name in between if "norm" not in name] or between
-            where = suspects[-1] if suspects else bad[-1]
-            return "backward", where, (
-                f"Backward, the gradient of {bad[-1]} is the first that is no finite number, while "
-                + (f"that of {after}, behind it, is: it breaks between them, in {' or '.join(between[:4])}."
-                   if between and after else "what is behind it is sound.")
-            )
-        # Under absurd steps, some weights are no numbers before others are, and no derivative is to blame.
-        absurd = max(ratios(self._evidence), default=0.0) >= RATIO_HIGH
-        if broken and not absurd and self._probe.kernels and list(self._probe.kernels)[-1] not in broken:
-            return "backward", broken[-1], f"Weights that became no numbers are those of {broken[0]} to {broken[-1]}."
-        largest = max(seen["peak"], key=seen["peak"].get, default=None)
-        if largest is None:
-            return None, None, ""
-        return "forward", largest, (
-            f"Before, all was finite; the largest outputs then were those of {largest}, up to "
-            f"{seen['peak'][largest]:.3g}."
-        )
 
     def _judge(self, at_end=False):
         """Look at the evidence, and say what is new."""
@@ -541,7 +487,7 @@ class Diagnostics(keras.callbacks.Callback):
         for kind in new:
             if self.verbose and is_chief():
                 say("\n".join(wrapped(f"DIAGNOSIS: {self._found[kind]}", "", "  ")))
-            self._tell_text(self._found[kind])
+            self._tell(self._found[kind])
         if new:
             self._write()
 
@@ -567,42 +513,16 @@ class Diagnostics(keras.callbacks.Callback):
 
     def _close(self):
         if self._board is not None:
-            self._board.on_train_end()
+            self._board.close()
             self._board = None
 
-    def _add(self, values):
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
+    def _tell(self, what):
+        """TensorBoard of a measurement or of a finding."""
+        if self._folder is None or not is_chief():
+            return
         if self._board is None:
-            self._board = logging.TensorBoardLog(self._folder / "tensorboard", self._guard)
-        with self._guard("TensorBoard's log"):
-            self._board.add("diagnosis", self._step, summary=Summary(value=values))
-
-    def _tell(self, sample):
-        """Curves for TensorBoard."""
-        if self._folder is None or not is_chief():
-            return
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        curves = {"gradient_norm": "gradient", "update_ratio": "ratio", "dead": "dead", "activation_std": "std"}
-        self._add([
-            Summary.Value(tag=f"diagnosis_{tag}/{name}", simple_value=value)
-            for tag, key in curves.items() for name, value in sample[key].items()
-        ])
-
-    def _tell_text(self, finding):
-        """A finding as TensorBoard shows texts."""
-        if self._folder is None or not is_chief():
-            return
-        from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-        from tensorboard.compat.proto.tensor_pb2 import TensorProto
-        from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-
-        plugin = SummaryMetadata.PluginData(plugin_name="text")
-        text = TensorProto(dtype="DT_STRING", string_val=[str(finding).encode("utf-8")], tensor_shape=TensorShapeProto(
-            dim=[TensorShapeProto.Dim(size=1)]))
-        self._add([Summary.Value(tag=f"diagnosis/{TITLES[finding.kind]}", tensor=text,
-                                 metadata=SummaryMetadata(plugin_data=plugin))])
+            self._board = Board(self._folder / "tensorboard", self._guard)
+        (self._board.text if isinstance(what, Finding) else self._board.curves)(self._step, what)
 
 
 def accuracy_in(logs):
