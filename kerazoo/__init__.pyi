@@ -146,6 +146,7 @@ def conv_output_size(
 ) -> int | tuple[int, int]: ...
 def count_parameters(
     layer: str | keras.layers.Layer,
+    input_shape: Sequence[int | None] | None = None,
     *,
     kernel: int | tuple[int, int] | None = None,
     inputs: int | None = None,

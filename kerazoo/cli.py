@@ -6,10 +6,12 @@ import runpy
 import signal
 import sys
 import textwrap
+import zipfile
 
 import kerazoo
 from kerazoo import registry
 from kerazoo.errors import plain_errors
+from kerazoo.words import amount
 
 
 def main(argv=None):
@@ -50,7 +52,8 @@ def make_parser():
     )
     command.add_argument("names", nargs="+", metavar="NAME", help="names from `kerazoo list`, or .keras files")
     command.add_argument(
-        "--picture", metavar="FILE", help="also draw published accuracy against MACs and parameters, .png, .svg or .pdf"
+        "--picture", metavar="FILE", help="also draw the published accuracy, of those that have one on the same data "
+                                           "set, against MACs and parameters: .png, .svg or .pdf"
     )
     command.set_defaults(run=compare)
 
@@ -157,23 +160,21 @@ def list_models(args):
         raise ValueError(f"No model matches {args.pattern!r}{registry.nearest(args.pattern, registry.table())} "
                          "`kerazoo list` names all models.")
     width = max(map(len, names))
-    print(f"{'model':{width}}  {'parameters':>12}  {'GMACs':>8}  {'input':>11}  {'top-1 %':>7}  data set")
+    print(f"{'model':{width}}  {'parameters':>12}  {'MACs':>7}  {'input':>11}  {'top-1 %':>7}  data set")
     for name in names:
         facts = registry.facts(name)
         shape = "x".join(map(str, facts.input_shape))
-        print(f"{name:{width}}  {facts.parameters:12,}  {facts.gmacs:8.4g}  {shape:>11}  {facts.top1 or '':>7}  "
-              f"{facts.dataset}")
+        print(f"{name:{width}}  {facts.parameters:12,}  {amount(1e9 * facts.gmacs):>7}  {shape:>11}  "
+              f"{facts.top1 or '':>7}  {facts.dataset}")
 
 
 def show(args):
-    from kerazoo.analyze.tables import macs_in_words
-
     facts = registry.facts(args.name)
     accuracy = ", ".join(f"{name} {value} %" for name, value in (("top-1", facts.top1), ("top-5", facts.top5)) if value)
     for label, text in (
         ("model", f"{facts.name} (family {facts.family})"),
         ("parameters", f"{facts.parameters:,} trainable"),
-        ("MACs", f"{macs_in_words(1e9 * facts.gmacs)} an image"),
+        ("MACs", f"{amount(1e9 * facts.gmacs)} an image"),
         ("input", " x ".join(map(str, facts.input_shape)) + f" pixels, {facts.classes} classes ({facts.dataset})"),
         ("accuracy", accuracy or "none published"),
         ("paper", facts.paper),
@@ -190,24 +191,28 @@ def show(args):
 
 def compare(args):
     files = {name: model_file(name) for name in args.names if name.endswith(".keras")}
-    drawn = [registry.facts(name).name for name in args.names if name not in files]
+    names = [registry.facts(name).name for name in args.names if name not in files]
     if args.picture:
-        # First, what can be wrong with it: the table may take a minute.
+        # First, what can be wrong with the file: the table may take a minute.
         picture = pathlib.Path(args.picture).expanduser()
         if picture.suffix.lower() not in (".png", ".svg", ".pdf"):
             raise ValueError(f"--picture: got {args.picture!r}, wanted a file that ends in .png, .svg or .pdf.")
         if not picture.parent.is_dir():
             raise FileNotFoundError(f"--picture: there is no folder {picture.parent}. Make it first.")
-        if not drawn:
-            raise ValueError(
-                "--picture draws published figures, and a .keras file has none: name a model of `kerazoo list`, too."
-            )
-        figure = kerazoo.visualize.comparison(drawn)
     models = [kerazoo.load_model(files[name], compile=False) if name in files else name for name in args.names]
     print(kerazoo.compare(*models))
     if args.picture:
-        figure.savefig(picture)
-        print(f"Drawn: {picture}")
+        from kerazoo.visualize.published import draw, in_words, sort_out
+
+        # It draws what it can; the table is there already.
+        shown, left_out = sort_out(names, list(files))
+        if not shown:
+            raise ValueError(
+                f"--picture: nothing to draw, as no accuracy is published of {', '.join(left_out)}. Name a model that "
+                "has one: `kerazoo list` shows them."
+            )
+        draw(shown, left_out).savefig(picture)
+        print(f"Drawn: {picture}" + (f"; not in it: {in_words(left_out)}" if left_out else ""))
 
 
 def report(args):
@@ -305,7 +310,7 @@ def model_to_export(args):
             if not found:
                 raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a "
                                         "training run, or a .keras file.")
-            return kerazoo.load_model(found, compile=False), path
+            return kerazoo.load_model(model_file(found), compile=False), path
         if path.suffix == ".keras":
             return kerazoo.load_model(model_file(path), compile=False), path.parent
         hint = " For a file of weights, name its model: kerazoo export NAME --weights FILE." if path.is_file() else ""
@@ -327,6 +332,8 @@ def model_file(name):
     path = pathlib.Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    if not zipfile.is_zipfile(path):  # of which Keras would say that it is not there
+        raise ValueError(f"{path} is not a .keras file, or damaged: it was cut short, or is another kind of file.")
     return path
 
 

@@ -22,7 +22,7 @@ def test_list_shows_the_models_that_match(capsys):
     assert [line.split()[0] for line in lines] == ["model", "vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"]
     assert "138,365,992" in lines[3] and "73.36" in lines[3]
     cli.main(["list", "--family", "lenet"])
-    assert "lenet5_1998" in capsys.readouterr().out
+    assert "lenet5_1998" in (said := capsys.readouterr().out) and " 417 k " in said
 
 
 def test_show_gives_facts_paper_and_layers(capsys):
@@ -89,7 +89,33 @@ def test_compare_puts_models_and_files_beside_each_other(tmp_path, capsys):
     cli.main(["compare", "resnet20", "resnet32", str(tmp_path / "mine.keras"), "--picture", str(picture)])
     said = capsys.readouterr().out
     assert [line.split()[0] for line in said.splitlines()[2:5]] == ["resnet20", "resnet32", "mine"]
-    assert f"Drawn: {picture}" in said and picture.read_bytes().startswith(b"\x89PNG")
+    assert f"Drawn: {picture}; not in it: {tmp_path / 'mine.keras'} (no accuracy is published)" in said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_draws_what_is_published_and_names_the_rest(tmp_path, capsys):
+    picture = tmp_path / "figure.png"
+    cli.main(["compare", "lenet5", "resnet20", "resnet32", "alexnet", "--picture", str(picture)])
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[2:6]] == ["lenet5", "resnet20", "resnet32", "alexnet"]
+    assert said[-1] == (
+        f"Drawn: {picture}; not in it: lenet5 (no accuracy is published), alexnet (published on ImageNet-1k)"
+    )
+    picture.unlink()
+    with pytest.raises(ValueError, match="--picture: nothing to draw, as no accuracy is published of mlp, lenet5."):
+        cli.main(["compare", "mlp", "lenet5", "--picture", str(picture)])
+    # The table has come all the same.
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in said[2:4]] == ["mlp", "lenet5"] and not picture.exists()
+
+
+def test_a_file_that_was_cut_short_is_told_from_one_that_is_not_there(tmp_path):
+    file = tmp_path / "best.keras"
+    kerazoo.lenet5(classes=3).save(file)
+    file.write_bytes(file.read_bytes()[:20_000])
+    for arguments in (["compare", str(file)], ["export", str(file)], ["export", str(tmp_path)]):
+        with pytest.raises(ValueError, match="best.keras is not a .keras file, or damaged"):
+            cli.main(arguments)
 
 
 def test_report_writes_a_page(tmp_path, capsys):

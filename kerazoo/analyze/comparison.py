@@ -2,7 +2,9 @@
 import dataclasses
 
 from kerazoo.analyze import tables
-from kerazoo.analyze.analysis import analyze, by_axis, check_model, short
+from kerazoo.analyze.analysis import analyze, check_model
+from kerazoo.analyze.rows import by_axis, short
+from kerazoo.words import amount
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def summary(model, input_shape=None):
     published = None
     if isinstance(model, str):
         published, model = registry.facts(model), registry.create_model(model)
-    check_model(model)
+    check_model(model, "compare")
     shape = tuple(model.inputs[0].shape[1:])
     if None in shape and input_shape is not None:
         analysis, shape = analyze(model, input_shape), tuple(input_shape)
@@ -151,7 +153,7 @@ COLUMNS = (
     tables.Column("input", lambda row: " x ".join(map(str, row.input_shape)), left=True),
     tables.Column("trainable", lambda row: f"{row.trainable:,}"),
     tables.Column("others", lambda row: f"{row.parameters - row.trainable:,}"),
-    tables.Column("MACs", lambda row: "≥ " * row.at_least + tables.macs_in_words(row.macs)),
+    tables.Column("MACs", lambda row: "≥ " * row.at_least + amount(row.macs)),
     tables.Column("inference", lambda row: tables.size(row.activation_bytes)),
     tables.Column("training", lambda row: tables.size(row.training_bytes)),
     tables.Column("field", cell_field),

@@ -4,7 +4,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
-from kerazoo.analyze.analysis import check_model
+from kerazoo.analyze.analysis import analyze, check_model, makes_maps
 from kerazoo.analyze.graph import fixed_shapes
 from kerazoo.analyze.questions import whole
 from kerazoo.gradients import slope
@@ -52,7 +52,8 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
     Args:
         model: a functional or sequential `keras.Model` on images.
         layer: the name of a layer whose output is a feature map, as `analyze` shows it, such as "backbone/conv1"; of a
-            layer that is used again, "conv1" is its last use. None: the last layer with a feature map.
+            layer that is used again, "conv1" is its last use. None: the last layer with a feature map; of a model
+            without any, whose units all see the whole image, nothing is measured.
         images: (n, height, width, channels), pixels as the model takes them; None: `count` images of random pixels from
             0 to 255.
         unit: (row, column) in the feature map; None: the one in the middle.
@@ -64,8 +65,8 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
         An `EffectiveField`.
 
     Raises:
-        ValueError: if the model has no such layer, its output is no feature map or has no gradient, it has no such
-            unit, or the images do not fit.
+        ValueError: if the model has no such layer or, as an mlp, none with a feature map; if the layer's output is no
+            feature map or has no gradient, or has no such unit; or if the images do not fit.
 
     Example:
         >>> field = kerazoo.analyze.effective_receptive_field(kerazoo.resnet18(), "stage3_block2_out")
@@ -75,10 +76,16 @@ def effective_receptive_field(model, layer=None, images=None, *, unit=None, coun
         Luo, Li, Urtasun, Zemel: Understanding the Effective Receptive Field in Deep Convolutional Neural Networks,
         2016, https://arxiv.org/abs/1701.04128
     """
-    check_model(model)
+    check_model(model, "analyze.effective_receptive_field")
     network = taken_apart(model, nodes_by_depth)
     call = find_map(network, layer)
     images = check_images(model, images, count, seed, input_shape)
+    if layer is None and not makes_maps(analyze(model, images.shape[1:]).rows):
+        raise ValueError(
+            f"{model.name} has no convolution or pooling, and so no feature map: each unit of its dense layers reads "
+            "the whole image, and there is no field to measure. kerazoo.visualize.saliency shows which pixels its "
+            "answer depends on."
+        )
 
     def features(image):
         return run(network, call.outputs, {network.inputs[0]: image})[0]

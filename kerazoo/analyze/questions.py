@@ -148,12 +148,16 @@ COUNTED = {
 }
 
 
-def count_parameters(layer, *, kernel=None, inputs=None, outputs=None, groups=1, bias=True, trainable_only=False):
+def count_parameters(
+    layer, input_shape=None, *, kernel=None, inputs=None, outputs=None, groups=1, bias=True, trainable_only=False
+):
     """How many parameters a layer or a model has.
 
     Args:
         layer: "conv", "depthwise_conv", "separable_conv", "conv_transpose", "dense", "batch_norm", "layer_norm" or
-            "group_norm"; or a Keras layer or model that is built.
+            "group_norm"; or a Keras layer or model.
+        input_shape: what a Keras layer that is not built would be called with, without the batch, such as (32, 32, 3);
+            the layer itself stays unbuilt. None: it is built, or given by its kind.
         kernel: of a convolution, its side in pixels or (rows, columns).
         inputs: channels, or values, that go in.
         outputs: channels, or values, that come out; not for norms and depthwise convolutions, which put out as many.
@@ -172,14 +176,26 @@ def count_parameters(layer, *, kernel=None, inputs=None, outputs=None, groups=1,
         1792
         >>> kerazoo.count_parameters("dense", inputs=3072, outputs=64)
         196672
+        >>> kerazoo.count_parameters(keras.layers.Conv2D(64, 3), (32, 32, 3))
+        1792
     """
     if isinstance(layer, keras.layers.Layer):
+        if input_shape is not None:
+            layer = built(layer, input_shape)
         if not layer.built:
-            raise ValueError(f"{layer.name} is not built, and has no parameters yet. Call it on images first.")
+            raise ValueError(
+                f"{layer.name} is not built, and has no parameters yet. Say what goes in, "
+                "count_parameters(layer, (height, width, channels)), or call it on images first."
+            )
         return sum(math.prod(weight.shape) for weight in (layer.trainable_weights if trainable_only else layer.weights))
     if not isinstance(layer, str) or layer not in COUNTED:
         raise ValueError(
             f"count_parameters takes a Keras layer or model, or one of {', '.join(map(repr, COUNTED))}; got {layer!r}."
+        )
+    if input_shape is not None:
+        raise ValueError(
+            f"input_shape is for Keras layers; got {input_shape!r} for {layer!r}. Write count_parameters({layer!r}, "
+            f"{', '.join(f'{name}=...' for name in COUNTED[layer])})."
         )
     given = {"kernel": kernel, "inputs": inputs, "outputs": outputs}
     for name, value in given.items():
@@ -206,6 +222,20 @@ def count_parameters(layer, *, kernel=None, inputs=None, outputs=None, groups=1,
     if layer == "separable_conv":
         return area(kernel) * inputs + inputs * outputs + biases
     return area(kernel) * (inputs // groups) * outputs + biases
+
+
+def built(layer, input_shape):
+    """A copy of the layer with the weights that it has for such an input."""
+    wanted = f"input_shape must be that of one input of {layer.name}, without the batch, such as (32, 32, 3)"
+    sides = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
+    if any(side is not None and (isinstance(side, bool) or not isinstance(side, numbers.Integral)) for side in sides):
+        raise ValueError(f"{wanted}; got {input_shape!r}.")
+    copy = layer.__class__.from_config(layer.get_config())
+    try:
+        copy(keras.KerasTensor((None, *sides)))
+    except (ValueError, TypeError) as error:  # as Keras puts it
+        raise ValueError(f"{wanted}; got {input_shape!r}: {str(error).strip().splitlines()[0]}") from None
+    return copy
 
 
 def area(kernel):

@@ -29,11 +29,6 @@ def size(count):
     return f"{value:.3g} {units[0]}"
 
 
-def macs_in_words(macs):
-    """Multiply-accumulates in words: "416.5 M", "15.47 G"."""
-    return f"{macs / 1e6:.4g} M" if macs < 999.95e6 else f"{macs / 1e9:,.4g} G"
-
-
 def grid(columns, rows):
     """The columns that say something, and the cells of each row in them."""
     cells = [[column.cell(row) for column in columns] for row in rows]
@@ -105,7 +100,12 @@ def csv_text(records, path=None):
         })
     if path is None:
         return file.getvalue()
-    pathlib.Path(path).expanduser().write_text(file.getvalue(), encoding="utf-8")
+    path = pathlib.Path(path).expanduser()
+    try:
+        path.write_text(file.getvalue(), encoding="utf-8")
+    except OSError as error:
+        why = error.strerror if path.parent.is_dir() else f"there is no folder {path.parent}"
+        raise type(error)(f"The table {path} cannot be written: {why}. Name another file.") from None
     return None
 
 

@@ -5,7 +5,9 @@ import datetime
 import json
 import math
 import pathlib
+import os
 import struct
+import zipfile
 
 from kerazoo.files import read_note
 
@@ -13,7 +15,8 @@ from kerazoo.files import read_note
 NOTED = {"model": dict, "data": dict, "options": dict, "monitor": str}
 SAVED = {"options": dict, "state": dict}
 STATE = {"epoch": int, "batch": int, "step": int}
-SIGNS = ("run.json", "log.csv", "best.keras", "last.keras", "test.json", "diagnosis.json", "class_names.txt")
+MODELS = ("best.keras", "last.keras")  # the first is wanted first
+SIGNS = ("run.json", "log.csv", *MODELS, "test.json", "diagnosis.json", "class_names.txt")
 
 
 @dataclasses.dataclass
@@ -26,9 +29,12 @@ class Left:
         options: {name: value} of its command, from where they are found first.
         test: what the recipe measured, `test.json`, such as {"accuracy": 0.98, "images": 2000}.
         log: {name: list of one number an epoch}, NaN where an epoch has none.
-        model_file: `best.keras`, else `last.keras`, else None.
+        damaged_log: whether there is a log that cannot be read.
+        model_files: `best.keras` and `last.keras`, those of them that are whole.
+        damaged_models: the names of those that are not.
         class_names: a list of str, or None.
         diagnosis: `diagnosis.json`, or None.
+        watched: whether `kerazoo.train.Diagnostics` was among its callbacks; None: not known.
         place: where it was interrupted, in words; None where it was not.
         problems: what could not be read, in sentences.
     """
@@ -38,11 +44,24 @@ class Left:
     options: dict = dataclasses.field(default_factory=dict)
     test: dict = dataclasses.field(default_factory=dict)
     log: dict = dataclasses.field(default_factory=dict)
-    model_file: pathlib.Path | None = None
+    damaged_log: bool = False
+    model_files: list = dataclasses.field(default_factory=list)
+    damaged_models: list = dataclasses.field(default_factory=list)
     class_names: list | None = None
     diagnosis: dict | None = None
+    watched: bool | None = None
     place: str | None = None
     problems: list = dataclasses.field(default_factory=list)
+
+    @property
+    def epochs(self):
+        """How many are in the log."""
+        return max(map(len, self.log.values()), default=0)
+
+    @property
+    def has_epochs(self):
+        """Whether one has ended, also where its log is damaged or gone."""
+        return bool(self.log or self.damaged_log or self.model_files or self.damaged_models)
 
 
 def read_run(folder, more=False):
@@ -63,7 +82,11 @@ def read_run(folder, more=False):
     if not folder.exists():
         raise FileNotFoundError(f"There is no folder {folder}. Wanted: the folder of a training run, such as runs/x.")
     if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file. Wanted: the folder of a training run, such as {folder.parent}.")
+        own = folder.name in SIGNS or folder.suffix == ".checkpoint"
+        raise NotADirectoryError(
+            f"{folder} is a file. Wanted: the folder of a training run, "
+            f"{folder.parent.resolve() if own else 'such as runs/x'}."
+        )
     left = Left(folder)
     checkpoints = sorted(path for path in folder.glob("step_*.checkpoint"))
     if not more and not checkpoints and not any((folder / name).is_file() for name in SIGNS if name != "test.json"):
@@ -80,19 +103,26 @@ def read_run(folder, more=False):
     left.note = of_kinds(left, "run.json", read_json(left, "run.json", dict) or {}, NOTED)
     left.test = read_json(left, "test.json", dict) or {}
     left.diagnosis = read_json(left, "diagnosis.json", dict)
-    left.log = read_log(left)
-    left.model_file = next((folder / name for name in ("best.keras", "last.keras") if (folder / name).is_file()), None)
+    if (folder / "log.csv").is_file():
+        try:
+            left.log = read_log(folder / "log.csv")
+        except (OSError, ValueError) as error:
+            left.damaged_log = True
+            left.problems.append(f"log.csv cannot be read: {error}.")
+    find_models(left)
     if (folder / "class_names.txt").is_file():
         try:
             text = (folder / "class_names.txt").read_text(encoding="utf-8")
             left.class_names = text.rstrip("\n").split("\n")
         except (OSError, UnicodeDecodeError) as error:
-            left.problems.append(f"class_names.txt cannot be read: {error}.")
+            left.problems.append(f"class_names.txt cannot be read: {why(error)}.")
     noted = read_checkpoint(left, checkpoints[-1]) if checkpoints else {}
     state = noted.get("state", {})
+    if isinstance(noted.get("callbacks"), dict):
+        left.watched = any(name.startswith("Diagnostics/") for name in noted["callbacks"])
     if checkpoints:
         epoch, batch = state.get("epoch", 0), state.get("batch", 0)
-        left.place = f"batch {batch:,} of epoch {epoch + 1}" if batch else f"the end of epoch {epoch}"
+        left.place = f"saved at {f'batch {batch:,} of epoch {epoch + 1}' if batch else f'the end of epoch {epoch}'}"
         if not state.get("step"):
             left.place = "before its first step was saved"
     own = {name: value for name, value in left.test.items() if name not in ("accuracy", "images", "results")}
@@ -107,7 +137,7 @@ def read_json(left, name, kind):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        left.problems.append(f"{name} cannot be read: {error}.")
+        left.problems.append(f"{name} cannot be read: {why(error)}.")
         return None
     if not isinstance(content, kind):
         left.problems.append(f"{name} is not what a run writes: it holds a {type(content).__name__}.")
@@ -124,17 +154,74 @@ def of_kinds(left, name, content, kinds):
     return found
 
 
-def read_log(left):
-    path = left.folder / "log.csv"
-    if not path.is_file():
-        return {}
+def why(error):
+    return "it is not text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def read_log(path):
+    """{name: list of one number an epoch, NaN where one has none} of a `log.csv`.
+
+    Raises:
+        ValueError: if it is not what a run writes.
+        OSError: if it cannot be read.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        return {key: [float(row[key] or "nan") for row in rows] for key in rows[0]} if rows else {}
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        left.problems.append(f"log.csv cannot be read: {error}.")
-        return {}
+            table = csv.DictReader(file)
+            rows, names = list(table), table.fieldnames or []
+        if "epoch" not in names:
+            raise ValueError("it is no table of epochs, as its first line names no column 'epoch'")
+        if any(None in row for row in rows):
+            raise ValueError("a line of it has more entries than the first one has names")
+        return {name: [float(row[name] or "nan") for row in rows] for name in names} if rows else {}
+    except (ValueError, csv.Error) as error:
+        raise ValueError(why(error)) from None
+
+
+def read_log_of(place):
+    """The same of a run, by its folder or by its log.csv.
+
+    Raises:
+        FileNotFoundError: if it is not there.
+        ValueError: if it is not what a run writes.
+    """
+    path = pathlib.Path(os.fspath(place)).expanduser()
+    file = path / "log.csv" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"There is no log.csv in {path}. A run of kerazoo.train.Run writes it at the end of its first epoch."
+            if path.is_dir() else
+            f"There is no {path}. Wanted: the folder of a training run, such as runs/x, or its log.csv."
+        )
+    try:
+        return read_log(file)
+    except ValueError as error:
+        raise ValueError(f"{file} cannot be read: {error}.") from None
+
+
+def find_models(left):
+    """Note which models are there and whole; of one that was cut short, Keras would say that it is not there."""
+    for name in MODELS:
+        if (left.folder / name).is_file():
+            if is_whole(left.folder / name):
+                left.model_files.append(left.folder / name)
+            else:
+                left.damaged_models.append(name)
+    for name in left.damaged_models:
+        stands_in = name == MODELS[0] and left.model_files
+        left.problems.append(
+            f"{name} cannot be read: it is damaged, or was cut short"
+            + (f"; {left.model_files[0].name} stands in for it." if stands_in else ".")
+        )
+
+
+def is_whole(path):
+    """Whether an archive has all of its parts, with the checksums that they were written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except Exception:  # what is damaged may raise anything
+        return False
 
 
 def read_checkpoint(left, path):

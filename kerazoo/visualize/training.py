@@ -1,10 +1,12 @@
 """How training went."""
 import math
 import numbers
+import os
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from kerazoo.visualize import runs
 from kerazoo.visualize.figures import COLORS, as_array, check_whole, legend, look
 
 POINTS = 1000  # of a schedule
@@ -14,23 +16,27 @@ def curves(log, title=None):
     """Plot loss and accuracy over the epochs, for training and validation.
 
     Args:
-        log: {name: one number an epoch}, as `Run.log` gives it, or the `History` that `model.fit` returns, with "loss",
-            "accuracy" and their "val_" twins, or some of them.
+        log: the folder of a training run, such as "runs/x", or its log.csv; or {name: one number an epoch}, as
+            `Run.log` gives it, or the `History` that `model.fit` returns, with "loss", "accuracy" and their "val_"
+            twins, or some of them.
         title: above the figure.
 
     Returns:
         A `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: if none of these names is in the log, or it has no epochs.
+        ValueError: if none of these names is in the log, it has no epochs, or its file is damaged.
+        FileNotFoundError: if there is no such folder or file.
 
     Example:
+        >>> kerazoo.visualize.curves("runs/lenet5_mnist").savefig("curves.png")
         >>> kerazoo.visualize.curves(model.fit(...)).savefig("curves.png")
     """
-    log = getattr(log, "history", log)
+    log = runs.read_log_of(log) if isinstance(log, (str, os.PathLike)) else getattr(log, "history", log)
     if not hasattr(log, "get"):
         raise ValueError(
-            f"log: got {type(log).__name__}, wanted {{name: one number an epoch}}, or what model.fit returns."
+            f"log: got {type(log).__name__}, wanted the folder of a run, {{name: one number an epoch}}, or what "
+            "model.fit returns."
         )
     figures = {
         part + name: figures_of(log, part + name) for name in ("loss", "accuracy") for part in ("", "val_")
@@ -91,11 +97,20 @@ def usable(values):
 
 
 def finish(axes, name, lines):
-    axes.set_xlabel("epoch")
     axes.set_ylabel(name)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    count_epochs(axes)
     legend(axes, axes.lines, lines)
+
+
+def count_epochs(axes):
+    """Whole numbers along the epochs, also where there is one alone."""
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    axes.grid(alpha=0.3)
+    if max(len(line.get_xdata()) for line in axes.lines) == 1:
+        axes.set_xlim(0.5, 1.5)
+        for line in axes.lines:
+            line.set_markersize(12)
 
 
 def rates(values):
@@ -103,9 +118,8 @@ def rates(values):
     figure = Figure(figsize=(5, 3.2), layout="constrained")
     axes = figure.subplots()
     axes.plot(range(1, len(values) + 1), values, color=COLORS[0], marker=".")
-    axes.set(xlabel="epoch", ylabel="learning rate at the end", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    axes.set(ylabel="learning rate at the end", ylim=(0, None))
+    count_epochs(axes)
     return figure
 
 

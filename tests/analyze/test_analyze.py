@@ -73,7 +73,7 @@ def test_work_of_other_layers(layer, macs):
 
 def test_the_table_ends_in_the_totals_and_fits_the_terminal():
     text = str(kerazoo.analyze(kerazoo.lenet5()))
-    assert "lenet5: 61,706 trainable parameters, 0 others, 0.4165 M MACs an image" in text
+    assert "lenet5: 61,706 trainable parameters, 0 others, 416.5 k MACs an image" in text
     assert re.search(r"stage2_conv +Conv2D +5x5 +1 +0 +10 x 10 x 16 +2,416 +240,000", text)
     assert text.splitlines()[-1] == "receptive field of the last feature map (stage2_pool): 16 x 16 pixels"
     assert "others, 15.47 G MACs an image" in str(kerazoo.analyze(kerazoo.vgg16()))
@@ -93,6 +93,10 @@ def test_csv_holds_plain_numbers(tmp_path):
     assert conv["padding_top"] == "0" and rows[-1]["whole_image"] == "True" and rows[-1]["kernel_height"] == ""
     assert analysis.to_csv(tmp_path / "table.csv") is None
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == analysis.to_csv()
+    with pytest.raises(FileNotFoundError, match="table .*x.csv cannot be written: there is no folder .*nowhere."):
+        analysis.to_csv(tmp_path / "nowhere" / "x.csv")
+    with pytest.raises(IsADirectoryError, match="cannot be written: Is a directory"):
+        analysis.to_csv(tmp_path)
 
 
 def test_the_frame_holds_plain_numbers():
@@ -326,7 +330,9 @@ def test_three_dimensions_have_a_column_each():
 
 
 @pytest.mark.parametrize(("model", "message"), [
-    (lambda: "resnet20", "functional keras.Model; got 'resnet20'"),
+    (lambda: "resnet20", r"got 'resnet20', which is a name. Write kerazoo.analyze.kerazoo.resnet20.*`kerazoo show r"),
+    (lambda: "resnet81", "takes a keras.Model; got 'resnet81'; did you mean resnet18.* kerazoo.load_model"),
+    (lambda: 3, "functional keras.Model; got 3"),
     (lambda: keras.Sequential([layers.Dense(3)], name="open"), "open is not built"),
     (lambda: keras.Sequential([keras.Input((3, 8, 8)), layers.Conv2D(2, 3, data_format="channels_first", name="odd")]),
      "channels last; the layer odd has data_format='channels_first'"),

@@ -38,7 +38,7 @@ def test_work_that_is_not_known_whole_is_told_as_at_least():
     comparison = compare("lenet5", odd)
     assert [row.at_least for row in comparison.rows] == [False, True]
     first, second = str(comparison).splitlines()[2:4]
-    assert "≥ 0.003888 M" in second and "≥" not in first and "≥ at least" in str(comparison)
+    assert "≥ 3.888 k" in second and "≥" not in first and "≥ at least" in str(comparison)
 
 
 def test_large_work_is_told_in_words():

@@ -102,6 +102,7 @@ def test_a_layer_without_a_way_back_to_the_image_is_told():
     (lambda: effective_receptive_field(kerazoo.lenet5(), "head"), "no layer 'head' with a feature map"),
     (lambda: effective_receptive_field(keras.Sequential([keras.Input((4, 4, 1)), layers.Flatten()])),
      "has no layer with a feature map"),
+    (lambda: effective_receptive_field(kerazoo.mlp()), "mlp has no convolution or pooling, .* reads the whole image"),
     (lambda: effective_receptive_field(chain(2), unit=(41, 0)), r"in the 41 x 41 units of conv2; got \(41, 0\)"),
     (lambda: effective_receptive_field(chain(2), unit=3), r"unit must be \(row, column\) .*; got 3"),
     (lambda: effective_receptive_field(chain(2), unit=(3.5, 2)), "unit's row must be an integer from 0 on; got 3.5"),

@@ -72,6 +72,15 @@ def test_parameters_are_those_of_keras(name):
     assert count_parameters(question, **numbers, trainable_only=True) == trained
 
 
+def test_a_layer_that_is_not_built_is_counted_for_an_input():
+    convolution, dense = keras.layers.Conv2D(64, 3), keras.layers.Dense(3)
+    assert count_parameters(convolution, (32, 32, 3)) == 1792 and not convolution.built
+    assert count_parameters(dense, 4) == count_parameters(dense, (4,)) == count_parameters(dense, [None, 4]) == 15
+    model = keras.Sequential([convolution, keras.layers.BatchNormalization()])
+    assert count_parameters(model, (None, None, 3), trainable_only=True) == 1792 + 128
+    assert not model.built
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: conv_output_size(4, 5), "kernel of 5 pixels does not fit 4 pixels .* padding of at least 1"),
     (lambda: conv_output_size(8, 3, dilation=4), "with dilation 4, 9 pixels wide, does not fit 8"),
@@ -91,7 +100,10 @@ def test_parameters_are_those_of_keras(name):
     (lambda: count_parameters("group_norm", inputs=32, groups=8), "got groups=8 for 'group_norm'"),
     (lambda: count_parameters("conv", kernel=(), inputs=3, outputs=4), r"an integer or \(rows, columns\); got \(\)"),
     (lambda: count_parameters("conv", kernel=(3, 3, 3, 4), inputs=3, outputs=64), r"got \(3, 3, 3, 4\)"),
-    (lambda: count_parameters(keras.layers.Dense(3, name="late")), "late is not built"),
+    (lambda: count_parameters(keras.layers.Dense(3, name="late")), "late is not built.* count_parameters.layer, "),
+    (lambda: count_parameters("dense", 4), r"is for Keras layers; got 4 .*count_parameters.'dense', inputs=..., outp"),
+    (lambda: count_parameters(keras.layers.Conv2D(3, 3, name="c"), (8,)), r"one input of c, without .*; got \(8,\): "),
+    (lambda: count_parameters(keras.layers.Dense(3, name="d"), "4"), "input_shape must be .* of d, .*; got '4'"),
 ])
 def test_what_makes_no_sense_is_refused_in_words(call, message):
     with pytest.raises(ValueError, match=message):

@@ -153,9 +153,27 @@ def test_comparison_shows_the_table_of_facts():
     left, right = figure.axes
     shown = sorted((x, y) for line in left.lines for x, y in zip(*line.get_data()))
     facts = [kerazoo.facts(name) for name in ("resnet50", "vgg16", "densenet121")]
-    assert shown == sorted((row.gmacs, row.top1) for row in facts)
+    assert shown == sorted((1e9 * row.gmacs, row.top1) for row in facts)
     assert {text.get_text() for text in right.texts} == {"resnet50", "vgg16", "densenet121"}
-    assert "none is published: resnet50_v1" in figure.get_suptitle()
+    assert "not shown: resnet50_v1 (no accuracy is published)" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("names", [
+    ["resnet50", "vgg16", "densenet121"], ["resnet50"], ["resnet50", "resnext50_32x4d"],
+    ["resnet20", "wide_resnet28_10"],
+])
+def test_the_scales_of_a_comparison_have_words_for_numbers(names):
+    """Powers of ten, and crowded ones, are poor to read."""
+    figure = comparison(names)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        shown = [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
+        assert len(shown) > 2 and all(label.get_text()[-1] in "kMG" for label in shown)
+        assert len({label.get_text() for label in shown}) == len(shown)
+        boxes = [label.get_window_extent() for label in shown]
+        assert not any(a.overlaps(b) for a, b in zip(boxes, boxes[1:]))
+        assert not any(label.get_text() for label in axes.get_xticklabels(minor=True))
 
 
 def test_names_in_a_comparison_cover_nothing():

@@ -13,7 +13,7 @@ from keras import layers
 from PIL import Image
 
 import kerazoo
-from kerazoo.train import Run, WarmupCosine, checkpoint, optimizer
+from kerazoo.train import Diagnostics, Run, WarmupCosine, checkpoint, optimizer
 from kerazoo.visualize import report, runs
 
 NAMES = ["<b>zero</b>", "one & two", "$three$"]
@@ -102,7 +102,7 @@ def finished(tmp_path_factory):
         "kind": "dead", "title": "dying ReLUs", "where": HOSTILE, "evidence": "45 % are <zero>", "severity": "severe",
         "remedies": ["a lower rate", 'activation="leaky_relu"'], "epoch": 2,
     }
-    (folder / "diagnosis.json").write_text(json.dumps({"version": 1, "findings": [finding], "measures": []}))
+    (folder / "diagnosis.json").write_text(json.dumps({"version": 1, "findings": [finding], "measures": [{}] * 4}))
     return folder, model
 
 
@@ -115,8 +115,8 @@ def test_a_report_tells_all_of_a_run_and_is_one_file(finished, tmp_path):
     for words in (
         "cnn on stripes", "python train.py", "keras 3.15.0", "60 training images, 3 classes, 12 × 12 × 1 pixels",
         "1:30 min", "Best epoch", "Dying ReLUs", "45 % are <zero>", 'activation="leaky_relu"', "a lower rate",
-        "60 test images of stripes", "The learning rate, as it was planned.", "rescaling", "Test accuracy here",
-        "SGD, momentum 0.9 ", "multiply-accumulates an image",
+        "60 test images of stripes", "The learning rate, as it was planned.", "rescaling", "Test accuracy",
+        "SGD, momentum 0.9 ", "k multiply-accumulates an image", "2 epochs, 4 measurements",
     ):
         assert words in page.text, words
     assert "table.0.0" not in page.text and "nesterov" not in page.text
@@ -248,8 +248,67 @@ def test_damaged_files_are_told_and_do_not_stop_the_rest(tmp_path):
     (tmp_path / "step_000000001.checkpoint").write_bytes(b"other")
     text = read(report(tmp_path)).text
     for words in ("test.json cannot be read", "diagnosis.json is not what a run writes", "log.csv cannot be read",
-                  "class_names.txt cannot be read", "The model:", "step_000000001.checkpoint cannot be read"):
+                  "class_names.txt cannot be read: it is not text", "best.keras cannot be read: it is damaged",
+                  "step_000000001.checkpoint cannot be read"):
         assert words in text, words
+    assert "log.csv cannot be read, so that there are no curves" in text and "not known, as log.csv" in text
+    assert "not found" not in text.lower() and "The model:" not in text
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"\xd6\x00\xff" * 50, "it is not text"), (b"hello, world\nthis is no log\n", "it is no table of epochs"),
+    (b"garbage", "it is no table of epochs"), (b"", "it is no table of epochs"),
+    (b"epoch,loss\n0,1,2\n", "a line of it has more entries"), (b"epoch,loss\n0,much\n", "could not convert"),
+], ids=["bytes", "words", "word", "empty", "wide", "no number"])
+def test_garbage_in_place_of_a_log_is_told(content, said, tmp_path):
+    (tmp_path / "log.csv").write_bytes(content)
+    text = read(report(tmp_path)).text
+    assert f"A file: log.csv cannot be read: {said}" in text and "log.csv cannot be read, so that there are no" in text
+
+
+def test_the_last_model_stands_in_for_a_best_one_that_is_damaged(tmp_path):
+    network().save(tmp_path / "last.keras")
+    whole = (tmp_path / "last.keras").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:-100], whole[:middle] + bytes(64) + whole[middle + 64 :]):
+        (tmp_path / "best.keras").write_bytes(damaged)
+        page = read(report(tmp_path))
+        assert "best.keras cannot be read: it is damaged, or was cut short; last.keras stands in for it." in page.text
+        assert "Filters of the first layer" in [image["alt"] for image in page.all("img")]
+
+
+@pytest.mark.parametrize(("log", "measures", "shown", "said"), [
+    ("epoch,loss\n0,1\n1,1\n2,1\n", 8, "healthy", "Nothing was found to be wrong (3 epochs, 8 measurements)"),
+    ("epoch,loss\n0,1\n", 1, "healthy", "Nothing was found to be wrong (1 epoch, 1 measurement)"),
+    ("epoch,loss\n0,1\n", 0, "hint", "Nothing that could be seen was found to be wrong (1 epoch, 0 measurements)"),
+    ("garbage", 8, "warning", "(8 measurements) Files of the run cannot be read"),
+], ids=["many", "one", "blind", "damaged"])
+def test_the_verdict_says_what_it_rests_on_and_is_green_for_what_was_seen_whole(log, measures, shown, said, tmp_path):
+    (tmp_path / "log.csv").write_text(log)
+    diagnosis = {"version": 1, "findings": [], "measures": [{"epoch": 0}] * measures}
+    (tmp_path / "diagnosis.json").write_text(json.dumps(diagnosis))
+    page = read(report(tmp_path))
+    assert said in page.text
+    assert [box["class"] for box in page.all("div") if "finding" in box.get("class", "")] == [f"finding {shown}"]
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_run_that_was_cut_in_its_first_epoch_has_no_diagnosis_yet(watched, tmp_path):
+    model, (images, labels) = network(), digits()
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+
+    class Kill(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                raise KeyboardInterrupt
+
+    own = [Kill(), *([Diagnostics((images, labels), folder=tmp_path, verbose=False)] if watched else [])]
+    with pytest.raises(SystemExit):
+        with Run(tmp_path, model, {"model": "cnn", "epochs": 5}) as run:
+            model.fit(images, labels, 16, epochs=5, verbose=0, callbacks=run.callbacks(*own))
+    text = read(report(tmp_path)).text
+    assert ("There is no diagnosis yet: no epoch has ended" in text) == watched
+    assert ("No diagnosis was kept. kerazoo.train.Diagnostics" in text) != watched
 
 
 DAMAGED = {
@@ -330,6 +389,27 @@ def test_several_runs_side_by_side(finished, tmp_path, monkeypatch):
     assert len(marked) > 3
 
 
+def test_two_runs_have_one_row_of_test_accuracy_and_no_word_on_what_is_not_missing(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        kerazoo.mlp(units=(8,)).save(tmp_path / name / "best.keras")
+        (tmp_path / name / "run.json").write_text(json.dumps({"options": {"dataset": "mnist_sample", "limit": 30}}))
+    (tmp_path / "a" / "test.json").write_text(json.dumps({"accuracy": 0.99, "images": 2000}))
+    path = report(tmp_path / "a", tmp_path / "b", path=tmp_path / "r.html")
+    rows = re.findall(r'<th scope="row">(Test accuracy.*?)</th>(.*?)</tr>', path.read_text(encoding="utf-8"))
+    assert [name for name, _ in rows] == ["Test accuracy"]
+    first, second = re.findall("<td>(.*?)</td>", rows[0][1])
+    assert first.startswith("99.00 % of 2,000 images, as the recipe measured it; ")
+    own = " % of 30 test images of mnist_sample, measured for this report"
+    assert first.endswith(own) and second.endswith(own)
+    text = read(path).text
+    assert "Nothing is missing" not in text and "Not in this report" not in text
+    # Of several, those alone that miss something are named.
+    (tmp_path / "b" / "class_names.txt").write_bytes(b"\xff")
+    text = read(report(tmp_path / "a", tmp_path / "b", path=tmp_path / "r.html")).text
+    assert text.rpartition("Not in this report")[2].strip().startswith(f"{tmp_path / 'b'} A file: class_names.txt")
+
+
 def test_the_best_epoch_and_the_time_are_those_of_the_files(tmp_path):
     (tmp_path / "log.csv").write_text("epoch,loss,val_loss\n0,3,2\n1,2,\n2,1,1.5\n3,0.5,1.5\n")
     left = runs.read_run(tmp_path)
@@ -349,7 +429,10 @@ MISTAKES = {
     "none": (lambda folder: report(), ValueError, "folders: got none"),
     "not there": (lambda folder: report(folder / "x"), FileNotFoundError, "There is no folder .*x. Wanted: the folder"),
     "empty": (lambda folder: report(folder / "empty"), ValueError, "nothing of a training run in .*empty: no log.csv"),
-    "file": (lambda folder: report(folder / "notes.txt"), NotADirectoryError, "notes.txt is a file. Wanted: the"),
+    "file": (lambda folder: report(folder / "notes.txt"), NotADirectoryError, "notes.txt is a file.*such as runs/x"),
+    "file of a run": (
+        lambda folder: report(folder / "above/a/log.csv"), NotADirectoryError, "log.csv is a file. Wanted: .*above/a.$"
+    ),
     "above": (lambda folder: report(folder / "above"), ValueError, "sub-folders do: kerazoo report .*above/a .*/b"),
     "path": (lambda folder: report(folder / "above/a", path=folder / "report.txt"), ValueError, "ends in .html"),
     "model's file": (

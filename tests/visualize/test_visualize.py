@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kerazoo.visualize import curves, mistakes, schedule
-from kerazoo.visualize.training import curves_of_runs, rates_of_runs
+from kerazoo.visualize.training import curves_of_runs, rates, rates_of_runs
 
 
 def test_curves_show_training_and_validation(tmp_path):
@@ -30,12 +30,40 @@ def test_curves_take_arrays_and_what_fit_returns():
         assert [len(axes.lines) for axes in figure.axes] == [1, 1]
         np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [40, 60], rtol=1e-6)
     for wrong, message in (
-        ([1, 2], "log: got list, wanted {name"), ({"loss": [[1], [1, 2]]}, "log: 'loss': got rows of several lengths"),
+        ([1, 2], "log: got list, wanted the folder of a run, {name"),
+        ({"loss": [[1], [1, 2]]}, "log: 'loss': got rows of several lengths"),
         ({"loss": ["a"]}, "log: 'loss': got shape .1,. of <U1"), ({"loss": np.array([])}, "of at least one epoch"),
         ({"loss": 2.0}, "log: 'loss': got float, wanted a list of one number an epoch"),
     ):
         with pytest.raises(ValueError, match=message):
             curves(wrong)
+
+
+def test_curves_take_a_folder_or_its_log(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss,val_accuracy\n0,2,0.4\n1,1,\n")
+    for given in (tmp_path, str(tmp_path), tmp_path / "log.csv"):
+        loss, accuracy = curves(given).axes
+        assert list(loss.lines[0].get_ydata()) == [2, 1] and accuracy.lines[0].get_ydata()[0] == 40
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("hello")
+    for wrong, kind, message in (
+        (tmp_path / "empty", FileNotFoundError, "There is no log.csv in .*empty"),
+        (str(tmp_path / "x"), FileNotFoundError, "There is no .*x. Wanted: the folder of a training run"),
+        (tmp_path / "notes.txt", ValueError, "notes.txt cannot be read: it is no table of epochs"),
+    ):
+        with pytest.raises(kind, match=message):
+            curves(wrong)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 40])
+def test_epochs_are_counted_in_whole_numbers(epochs):
+    log = {"loss": [1.0] * epochs, "learning_rate": [0.1] * epochs}
+    for figure in (curves(log), rates(log["learning_rate"]), curves_of_runs({"a": log}), rates_of_runs({"a": log})):
+        figure.draw_without_rendering()
+        (axes,) = figure.axes
+        low, high = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert shown and all(tick == int(tick) for tick in shown) and len(shown) <= 10
 
 
 def legend_of(axes):
