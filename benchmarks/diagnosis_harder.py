@@ -1,7 +1,7 @@
 """Harder runs: 12 that are broken, each in one way, and 12 that are healthy, with settings that are usual.
 
-They were written by someone who had not seen the rules of `kerazoo.train.Diagnostics`, and were held aside until they had
-been run on them once; what that showed was mended, so that they count as development since. Data, architecture,
+They were written by someone who had not seen the rules of `kerazoo.train.Diagnostics`, and were held aside until they
+had been run on them once; what that showed was mended, so that they count as development since. Data, architecture,
 optimizer, or how a run is broken differ from those of `diagnosis_cases.py`.
 """
 from diagnosis_cases import case, images, padded, ready, stacked, weights_named

@@ -3,7 +3,6 @@ import dataclasses
 import importlib.util
 import json
 import math
-import pathlib
 import typing
 
 import keras

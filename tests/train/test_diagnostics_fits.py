@@ -257,7 +257,8 @@ def bright(count=300, size=12, classes=3):
 def convolutions(activation=None, momentum=0.9, start=0.0):
     image = keras.Input((12, 12, 1))
     x = keras.layers.Conv2D(8, 3, strides=2)(keras.layers.Rescaling(1 / 127.5, -1)(image))
-    x = keras.layers.BatchNormalization(momentum=momentum, moving_mean_initializer=keras.initializers.Constant(start))(x)
+    start = keras.initializers.Constant(start)
+    x = keras.layers.BatchNormalization(momentum=momentum, moving_mean_initializer=start)(x)
     x = keras.layers.Flatten()(keras.layers.ReLU()(x))
     return keras.Model(image, keras.layers.Dense(3, activation, name="head")(x), name="net")
 
