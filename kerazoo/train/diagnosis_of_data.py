@@ -107,7 +107,8 @@ def loss(evidence, at_end):
     if not outputs or not classes or not all(map(math.isfinite, outputs)):
         return None
     (lowest, highest, least, most), last = outputs, model.get("ends_in")
-    shares = lowest >= -SUM and (abs(least - 1) < SUM and abs(most - 1) < SUM if classes > 1 else highest <= 1 + SUM)
+    within = lowest >= -SUM and highest <= 1 + SUM  # Keras's categorical losses divide them by their sum
+    shares = within and abs(least - 1) < SUM and abs(most - 1) < SUM
     kind, logits = model.get("loss"), model.get("from_logits")
     seen = f"The outputs go from {lowest:.3g} to {highest:.3g}"
     if kind == "categorical" and classes > 1 and logits and shares:
@@ -117,7 +118,7 @@ def loss(evidence, at_end):
             "from_logits=False in the loss",
             "or no softmax at the end: classifier_activation=None of kerazoo's builders",
         ]
-    elif kind == "categorical" and classes > 1 and logits is False and not shares:
+    elif kind == "categorical" and classes > 1 and logits is False and not within:
         what, remedies = f"{seen}: they are logits. The loss takes them for probabilities", [
             "from_logits=True in the loss, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True) in the "
             "place of its name", "or classifier_activation=\"softmax\" of kerazoo's builders",
@@ -130,7 +131,7 @@ def loss(evidence, at_end):
         what, remedies = f"{seen}, by a sigmoid: they are probabilities. The loss takes them for logits", [
             "from_logits=False in the loss", "or no sigmoid at the end",
         ]
-    elif kind == "binary" and logits is False and not (lowest >= -SUM and highest <= 1 + SUM):
+    elif kind == "binary" and logits is False and not within:
         what, remedies = f"{seen}: they are logits. The loss takes them for probabilities", [
             "from_logits=True in the loss: keras.losses.BinaryCrossentropy(from_logits=True)",
             "or activation=\"sigmoid\" at the end",

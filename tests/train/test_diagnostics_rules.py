@@ -369,6 +369,7 @@ SHARES, LOGITS = [0.02, 0.5, 1.0, 1.0], [-1.2, 2.3, -2.0, 4.0]
     ("binary", False, "linear", 1, [-0.3, 0.6, -0.3, 0.6], "they are logits"),
     ("binary", False, "softmax", 1, [1.0, 1.0, 1.0, 1.0], "always 1"),
     ("categorical", True, "linear", 10, LOGITS, None), ("categorical", False, "softmax", 10, SHARES, None),
+    ("categorical", False, "sigmoid", 10, [0.2, 0.8, 3.0, 6.0], None),
     ("categorical", None, "linear", 10, SHARES, None), ("", False, "linear", 10, LOGITS, None),
     ("binary", False, "sigmoid", 10, [0.2, 0.8, 3.0, 6.0], None), ("binary", True, "linear", 1, SHARES, None),
 ])
