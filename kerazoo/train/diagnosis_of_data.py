@@ -79,6 +79,8 @@ def labels(evidence, at_end):
 def unrelated(evidence, at_end):
     """Labels that are those of other images: nothing is learned that holds for others, and likeness says nothing."""
     neighbors = evidence["data"].get("neighbors")
+    if inputs(evidence, at_end):
+        return None  # there is nothing in the images to be alike in
     if not neighbors or neighbors["images"] < COMPARED or neighbors["images"] * neighbors["chance"] < 5 or (
             neighbors["deviations"] > UNRELATED or neighbors["chance"] > HALF):
         return None

@@ -407,6 +407,9 @@ def test_labels_that_belong_to_other_images(evidence, changes, accuracies, found
     for said in ("104 of 1,000, and 100 would be chance", "being learned by heart (50 %)"):
         assert not found or said in findings_of(evidence)[0].evidence
     assert "labels" not in kinds({**evidence, "epochs": evidence["epochs"][:2]})
+    # Images that hold nothing are not alike.
+    evidence["samples"][0]["input"] = [0.0, 0.001, 0.0, 0.004]
+    assert kinds(evidence)[0] == "inputs" and "labels" not in kinds(evidence)
 
 
 def beside_training(known):
