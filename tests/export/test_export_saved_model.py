@@ -56,7 +56,7 @@ def pixels(batch, height=8, width=8, channels=1):
     return np.random.default_rng(7).integers(0, 256, (batch, height, width, channels), dtype="uint8")
 
 
-@pytest.fixture(scope="module", params=[plain, softmax, mixed])
+@pytest.fixture(scope="module", params=[plain, pytest.param(softmax, marks=pytest.mark.slow), mixed])
 def exported(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = request.param()
