@@ -73,6 +73,7 @@ class Compose(Container):
             return self.blend_compiled(images, seed)[0], labels, weights
         # Layers that are not ours may not compile, and those of the user's may change labels.
         dtype, pairs, softened = keras.backend.standardize_dtype(images.dtype), [], False
+        images = between_passes(images, dtype)
         for one in self.passes:
             images, labels, more = one(images, labels, seed)
             images = between_passes(images, dtype)
@@ -88,11 +89,12 @@ class Compose(Container):
 
     def blend(self, images, seed):
         dtype, pairs = keras.backend.standardize_dtype(images.dtype), []
+        images = between_passes(images, dtype)
         for one in self.passes:
             images, _, more = one(images, None, seed)
             images = between_passes(images, dtype)
             pairs += more
-        return images, pairs
+        return as_dtype(images, dtype), pairs
 
     def output_size(self, height, width):
         for layer in self.layers:
@@ -135,10 +137,17 @@ class OneLayer:
         if isinstance(self.layer, MixingLayer) and self_contained(self.layer):
             images, pairs = self.layer.blend_compiled(images, seed)
             return images, labels, pairs
-        if isinstance(self.layer, Compose) and self.layer.mixes:
-            images, pairs = self.layer.blend(images, seed)
-            return images, labels, pairs
         return *self.layer.augment(images, labels, seed), []
+
+
+class Nested:
+    """A pass of a ``Compose`` inside, which has layers that are not ours: they may change labels between mixings."""
+
+    def __init__(self, place, one):
+        self.place, self.one = place, one
+
+    def __call__(self, images, labels, seed):
+        return self.one(images, labels, fold(seed, self.place))
 
 
 def between_passes(images, dtype):
@@ -150,7 +159,12 @@ def as_passes(layers):
     """The row, neighboring image-wise layers together."""
     passes = []
     for together, group in itertools.groupby(enumerate(layers), lambda pair: getattr(pair[1], "image_wise", False)):
-        passes += [OnePass(list(group))] if together else [OneLayer(*pair) for pair in group]
+        if together:
+            passes.append(OnePass(list(group)))
+            continue
+        for place, layer in group:
+            nested = isinstance(layer, Compose) and not self_contained(layer)
+            passes += [Nested(place, one) for one in layer.passes] if nested else [OneLayer(place, layer)]
     return passes
 
 

@@ -3,6 +3,7 @@
 import numbers
 import sys
 import threading
+import zlib
 
 import keras
 import numpy as np
@@ -33,13 +34,14 @@ class AugmentationLayer(keras.layers.Layer):
     Calling a layer takes two options besides its inputs:
 
     - ``training``: True by default, as in Keras's own augmentation layers. With False the inputs come back untouched.
-    - ``seed``: a pair of integers, or an int32 tensor of shape (2,). The result then depends on inputs and seed alone.
-      Without it, the layer draws from its own ``keras.random.SeedGenerator``; in ``Dataset.map`` with several parallel
-      calls, which batch gets which draw is then left to chance. Replicas of ``tf.distribute`` draw differently.
+    - ``seed``: a pair of integers or integer tensors, or one tensor of shape (2,). The result then depends on inputs
+      and seed alone. Without it, the layer draws from its own ``keras.random.SeedGenerator``; in ``Dataset.map`` with
+      several parallel calls, which batch gets which draw is then left to chance. Replicas of ``tf.distribute`` draw
+      differently.
 
     The numbers drawn depend on the seed and on the image's place in its batch. They, and the uint8 pixels that come of
-    them, are the same on every backend, compiled or not. With one call-time seed, two layers draw the same numbers:
-    give each its own, or put them into a ``Compose``.
+    them, are the same on every backend, compiled or not. With one call-time seed, two layers draw the same numbers,
+    and so do two layers of one class with the same ``seed=``: give each its own, or put them into a ``Compose``.
 
     A subclass of your own implements ``augment(images, labels, seed)``. It gets a batch (the dtype as it came), labels
     or None, and the seed of this call, an int32 tensor of shape (2,), for ``kerazoo.augment.draws``. It returns images
@@ -69,7 +71,9 @@ class AugmentationLayer(keras.layers.Layer):
         ):
             raise ValueError(f"seed: received {seed!r}, wanted an integer from 0 to 2**31 - 1, or None.")
         self.seed = None if seed is None else int(seed)
-        self.generator = keras.random.SeedGenerator(self.seed)
+        # Not the seed itself: a flip and an operation of one seed would draw the same numbers, and always go together.
+        own = None if seed is None else (self.seed + zlib.crc32(type(self).__name__.encode())) % 2**31
+        self.generator = keras.random.SeedGenerator(own)
         self.built = True
 
     def plan(self, seed, batch, height, width, channels):
@@ -119,8 +123,8 @@ class AugmentationLayer(keras.layers.Layer):
                 '{"images": images, "labels": labels}; in tf.data: '
                 'dataset.map(lambda images, labels: layer({"images": images, "labels": labels})).'
             )
-        inputs = self._check(_to_arrays(inputs))
-        if isinstance(kwargs.get("seed"), (tuple, list, np.ndarray, int, float)):
+        inputs = self._check(_to_arrays(inputs, self.name), labels=kwargs.get("training", True) is not False)
+        if kwargs.get("seed") is not None:
             kwargs["seed"] = _check_seed(kwargs["seed"])
         if _is_foreign_graph(inputs["images"] if isinstance(inputs, dict) else inputs):
             return self._through_numpy(inputs, **kwargs)
@@ -179,8 +183,8 @@ class AugmentationLayer(keras.layers.Layer):
         # Not Keras's own configuration: the dtype is no choice of the user's.
         return {"name": self.name, "seed": self.seed}
 
-    def _check(self, inputs):
-        """The inputs, if the layer can work on them."""
+    def _check(self, inputs, labels=True):
+        """The inputs, if the layer can work on them; the labels with them where they will be used."""
         if isinstance(inputs, dict):
             if set(inputs) - {"sample_weight"} != {"images", "labels"}:
                 raise ValueError(
@@ -197,6 +201,11 @@ class AugmentationLayer(keras.layers.Layer):
         )
         if not hasattr(images, "shape") or not hasattr(images, "dtype"):
             raise ValueError(f"{self.name}: received {type(images).__name__}, {wanted}. Pass an array or a tensor.")
+        if hasattr(images, "row_splits"):
+            raise ValueError(
+                f"{self.name}: received a ragged batch, {wanted}, all of one size. In tf.data, map before batching, "
+                "with RandomResizedCrop(size) among the layers, or resize the images."
+            )
         rank = rank_of(images.shape)
         if rank is None:
             raise ValueError(
@@ -228,7 +237,7 @@ class AugmentationLayer(keras.layers.Layer):
         self.check_channels(images.shape[-1])
         if dtype != "uint8" and by_hand():
             _check_values(self.name, as_seen(images))
-        if isinstance(inputs, dict):
+        if isinstance(inputs, dict) and labels:
             self.check_labels(inputs["labels"], images)
         return inputs
 
@@ -239,7 +248,8 @@ class AugmentationLayer(keras.layers.Layer):
         spec = self.compute_output_spec(
             keras.tree.map_structure(lambda x: keras.KerasTensor(tuple(x.shape), x.dtype.name), inputs), training
         )
-        flat = tf.nest.flatten(inputs)
+        flat, flat_spec = tf.nest.flatten(inputs), tf.nest.flatten(spec)
+        dtypes = [tf.as_dtype(x.dtype).as_numpy_dtype for x in flat_spec]
         seeds = [] if seed is None else [tf.convert_to_tensor(seed, "int32")]
 
         def run(*arrays):
@@ -248,11 +258,11 @@ class AugmentationLayer(keras.layers.Layer):
             try:
                 with engine.on_cpu():
                     outputs = self(batch, training=training, seed=arrays[-1] if seeds else None)
-                return [keras.ops.convert_to_numpy(x) for x in tf.nest.flatten(outputs)]
+                # JAX has no 64 bits, unless it was told to.
+                return [keras.ops.convert_to_numpy(x).astype(d) for x, d in zip(tf.nest.flatten(outputs), dtypes)]
             finally:
                 _mapped.running = False
 
-        flat_spec = tf.nest.flatten(spec)
         outputs = tf.numpy_function(run, flat + seeds, [x.dtype for x in flat_spec])
         for x, one in zip(outputs, flat_spec):
             x.set_shape(one.shape)
@@ -306,17 +316,41 @@ def as_seen(x):
 
 
 def _check_seed(seed):
+    wanted = "wanted a pair of integers. Pass for example seed=(epoch, index)."
+    if isinstance(seed, (tuple, list)) and len(seed) == 2 and any(_is_tensor(n) and n.shape == () for n in seed):
+        # In tf.data one of the two may be the place in the data set; the graph may not be the backend's own.
+        tf = sys.modules.get("tensorflow")
+        if tf is not None and any(isinstance(n, (tf.Tensor, tf.Variable)) for n in seed):
+            return tf.stack([tf.cast(n, "int32") for n in seed])
+        return keras.ops.stack([keras.ops.cast(n, "int32") for n in seed])
+    if _is_tensor(seed):
+        known = rank_of(seed.shape) is not None
+        if known and tuple(seed.shape) not in ((2,), (None,)) or "int" not in dtype_name(seed):
+            raise ValueError(f"seed: received a tensor of shape {seed.shape} and dtype {dtype_name(seed)}, {wanted}")
+        return seed
     array = np.asarray(seed)
     if array.shape != (2,) or array.dtype.kind not in "iu":
-        raise ValueError(f"seed: received {seed!r}, wanted a pair of integers. Pass for example seed=(epoch, index).")
+        raise ValueError(f"seed: received {seed!r}, {wanted}")
     return array.astype("int32")  # wraps around where it is longer, which does a seed no harm
 
 
-def _to_arrays(inputs):
+def _is_tensor(x):
+    return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, (np.ndarray, np.generic))
+
+
+def _to_arrays(inputs, name):
     """Lists become arrays; anything else stays what it is."""
     if isinstance(inputs, dict):
-        return {key: _to_arrays(value) for key, value in inputs.items()}
-    return np.asarray(inputs) if isinstance(inputs, (list, numbers.Number)) else inputs
+        return {key: _to_arrays(value, name) for key, value in inputs.items()}
+    if not isinstance(inputs, (list, numbers.Number)):
+        return inputs
+    try:
+        return np.asarray(inputs)
+    except ValueError:  # no array at all
+        raise ValueError(
+            f"{name}: received a list of {len(inputs)} entries that differ in shape, wanted images of one size in one "
+            "array, and labels of several heads in a dictionary. Resize the images, or pass them one by one."
+        ) from None
 
 
 def rank_of(shape):

@@ -155,6 +155,43 @@ def test_a_layer_of_ones_own_keeps_its_labels_and_its_freedom():
         OneOf([Relabeled(), RandAugment()])
 
 
+def test_labels_that_change_two_levels_down_are_mixed_as_they_are_then():
+    inside = [Relabeled(), MixUp(1.0), CutMix(classes=9), Relabeled()]
+    inputs = {"images": batch(), "labels": np.arange(8), "sample_weight": np.arange(1, 9, dtype="float32")}
+    flat, nested = Compose(inside), Compose([Compose([Compose(inside)])])
+    results = [
+        numpy(layer(inputs, seed=seed)) for layer, seed in ((flat, own_seed(0)), (Compose([flat]), SEED))
+    ]  # the seed of what stands at place 0
+    for key in inputs:
+        np.testing.assert_array_equal(results[0][key], results[1][key])
+    assert (results[0]["labels"][:, 0] == 1).all()  # class 0 is nobody's after the first, and the last adds one to all
+    assert (numpy(nested(inputs, seed=SEED))["labels"][:, 0] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+def test_whatever_is_drawn_in_a_graph_the_dtype_is_one(dtype):
+    """Branches of a graph must answer alike."""
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+    layer = OneOf([Compose([RandAugment(1), MixUp(1.0, classes=8)]), CutMix()])
+    inputs = {"images": batch().astype(dtype), "labels": np.arange(8)}
+    result = next(iter(tf.data.Dataset.from_tensors(inputs).map(lambda x: layer(x, seed=tf.constant(SEED)))))
+    assert result["images"].dtype == dtype
+    np.testing.assert_array_equal(result["labels"], numpy(layer(inputs, seed=SEED))["labels"])
+
+
+def test_floats_are_rounded_to_their_dtype_at_the_end_alone():
+    images = keras.ops.cast(batch(), "bfloat16")
+    row = Compose([RandomAffine(rotation=20), MixUp(1.0, classes=8)])
+    for layer in (row, OneOf([row])):
+        wide, narrow = (
+            layer({"images": keras.ops.cast(images, dtype), "labels": np.arange(8)}, seed=SEED)["images"]
+            for dtype in ("float32", "bfloat16")
+        )
+        np.testing.assert_array_equal(
+            numpy(keras.ops.cast(keras.ops.cast(wide, "bfloat16"), "float32")), numpy(keras.ops.cast(narrow, "float32"))
+        )
+
+
 def test_a_layer_of_keras_two_levels_down_draws_anew():
     inner = Compose([RandomAffine(), keras.layers.RandomFlip("horizontal_and_vertical")])
     layer = Compose([inner, RandAugment(probability=0.0)])

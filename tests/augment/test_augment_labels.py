@@ -234,6 +234,14 @@ def test_labels_that_do_not_fit(make, classes, labels, message):
 
 
 @every_mixer
+def test_labels_that_are_not_mixed_need_not_fit(make):
+    for labels in (LABELS, LABELS[:, None], None):
+        result = make()({"images": IMAGES, "labels": labels}, training=False)
+        np.testing.assert_array_equal(numpy(result["images"]), IMAGES)
+        assert labels is None or (numpy(result["labels"]) == labels).all()
+
+
+@every_mixer
 def test_weights_that_are_not_one_an_image(make):
     with pytest.raises(ValueError, match=r"sample_weight of shape \(8, 1\) with images of shape .*, wanted one array"):
         make(classes=5)({"images": IMAGES, "labels": LABELS, "sample_weight": WEIGHTS[:, None]})

@@ -166,6 +166,14 @@ def test_dataset_map_under_any_backend(make):
     assert next(iter(single)).shape == (6, 12, 10, 3)
 
 
+def test_dtypes_of_64_bits_come_through_a_data_set_under_every_backend():
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+    inputs = {"images": batch("float64"), "labels": np.arange(6, dtype="int64")}
+    result = next(iter(tf.data.Dataset.from_tensors(inputs).map(augment.RandomFlip(seed=1))))
+    assert result["images"].dtype == tf.float64 and result["labels"].dtype == tf.int64
+    np.testing.assert_array_equal(result["labels"], inputs["labels"])
+
+
 @every_layer
 def test_a_mixed_policy_degrades_no_pixel(make):
     expected = numpy(apply(make(seed=1), batch("float32")))
@@ -228,6 +236,21 @@ def test_inputs_that_are_no_images(inputs, message):
         RandomAffine(rotation=5)(inputs)
 
 
+def test_images_that_differ_in_size():
+    pictures = [np.zeros((4, 5, 3), "uint8"), np.zeros((6, 3, 3), "uint8")]
+    with pytest.raises(ValueError, match="a list of 2 entries that differ in shape, .*Resize the images"):
+        RandomAffine(rotation=5)(pictures)
+    with pytest.raises(ValueError, match="a list of 2 entries that differ in shape, .*heads in a dictionary"):
+        MixUp(classes=5)({"images": batch(), "labels": [np.arange(6) % 5, np.zeros((6, 2))]})
+    tf = pytest.importorskip("tensorflow", reason="ragged batches come from TensorFlow")
+    ragged = tf.ragged.stack(pictures)
+    for attempt in (lambda: RandomAffine(rotation=5)(ragged), lambda: tf.data.Dataset.from_tensors(ragged).map(
+        RandomAffine(rotation=5)
+    )):  # fmt: skip
+        with pytest.raises(ValueError, match="received a ragged batch, .*map before batching, with RandomResizedCrop"):
+            attempt()
+
+
 @tensorflow_only
 def test_images_of_unknown_rank_or_channels():
     import tensorflow as tf
@@ -245,10 +268,30 @@ def test_a_seed_that_is_no_integer(seed):
         RandomAffine(seed=seed)
 
 
-@pytest.mark.parametrize("seed", [(1,), (1, 2, 3), (0.5, 1)])
-def test_a_call_time_seed_that_is_no_pair(seed):
+@pytest.mark.parametrize("seed", [(1,), (1, 2, 3), (0.5, 1), 5])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_a_call_time_seed_that_is_no_pair(seed, tensor):
+    seed = keras.ops.convert_to_tensor(np.array(seed)) if tensor else seed
     with pytest.raises(ValueError, match="seed: received .* wanted a pair of integers"):
         RandomAffine(rotation=5)(batch(), seed=seed)
+
+
+def test_a_pair_may_hold_what_a_data_set_counts():
+    tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")
+    layer, dataset = RandomAffine(rotation=30), tf.data.Dataset.from_tensors(batch()).repeat(2).enumerate()
+    for i, images in enumerate(dataset.map(lambda i, images: layer(images, seed=(7, i)))):
+        np.testing.assert_array_equal(images.numpy(), numpy(layer(batch(), seed=(7, i))))
+    own = keras.ops.convert_to_tensor(3)
+    np.testing.assert_array_equal(numpy(layer(batch(), seed=(own, 7))), numpy(layer(batch(), seed=(3, 7))))
+    with pytest.raises(ValueError, match="wanted a pair of integers. Pass for example"):
+        dataset.map(lambda i, images: layer(images, seed=i))
+
+
+def test_layers_of_one_seed_draw_apart():
+    images = np.repeat(batch()[:1], 2000, axis=0)
+    layers = augment.RandomFlip(seed=1), augment.RandomGrayscale(0.5, seed=1)
+    flipped, gray = ((numpy(layer(images)) != images).any(axis=(1, 2, 3)) for layer in layers)
+    assert abs(np.corrcoef(flipped, gray)[0, 1]) < 0.08
 
 
 @tensorflow_only
