@@ -21,8 +21,8 @@ class Compose(Container):
     sharper than one after the other. The picture is the same but for this: pixels are interpolated once, bilinearly
     if one of the layers does so; and what one layer would have moved out of the frame, a later one can bring back,
     where it would have found fill. Layers with different fills are not merged. On 20 photos of 120 x 120 pixels, merged
-    against one after the other: equal where no layer interpolates; 0.05 levels of 255 apart on average, 2 at most, where
-    one does; 2.0 on average, 15 in one channel value of a hundred, where two do, since the second blurs the first again.
+    against one after the other: equal where no layer interpolates; 0.05 levels of 255 apart on average, 2 at most,
+    where one does; 2.0 on average, 15 in one value of a hundred, where two do, since the second blurs the first again.
 
     Layers of Keras and KerasCV may stand in between; they are called as they are, with ``training=True``, on float32
     pixels, which are rounded again if uint8 came in, and draw from seeds of their own. Everything else is drawn from

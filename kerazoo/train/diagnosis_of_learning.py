@@ -74,11 +74,12 @@ def flat(evidence, epochs):
 
 
 def guessed(evidence):
-    """Whether no epoch, of a few, has come below the loss of guessing or above its accuracy."""
+    """Whether the loss stays where it was, and no epoch has come below that of guessing or above its accuracy."""
     losses, floor = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None], entropy(evidence)
     train = accuracies(evidence, "accuracy")
     return (
         len(losses) >= STRIP and floor is not None and min(losses) > (1 - STRIP * FLAT) * floor
+        and losses[-1] > (1 - STRIP * FLAT) * losses[0]
         and (not train or known(max(train), evidence) < UNLEARNED)
     )
 

@@ -452,6 +452,9 @@ def test_a_training_that_never_beats_guessing_is_told_at_its_end(evidence, neigh
     evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 5)]
     assert kinds(evidence) == []
     assert kinds(evidence, at_end=True) == found
+    # From high above, it is on its way.
+    falls = [epoch(i, 9.0 - i, 2.303, 0.1, 0.1) for i in range(1, 5)]
+    assert kinds({**evidence, "epochs": falls}, at_end=True) == []
     learns = [epoch(i, 2.303 - 0.1 * i, 2.303, 0.1 + 0.05 * i, 0.1) for i in range(1, 5)]
     assert kinds({**evidence, "epochs": learns}, at_end=True) == []
 
