@@ -10,7 +10,6 @@ from kerazoo.analyze.kinds import describe
 from kerazoo.analyze.rows import COLUMNS, Row, record, sides
 from kerazoo.analyze.views import numbers, pixels, sights
 from kerazoo.networks import has_graph
-from kerazoo.registry import nearest, table
 from kerazoo.words import amount
 
 
@@ -178,6 +177,8 @@ def analyze(model, input_shape=None):
 def check_model(model, who):
     """Refuse what is no model with a graph, for `who` asks for one."""
     if isinstance(model, str):
+        from kerazoo.registry import nearest, table
+
         if model in table():
             raise ValueError(
                 f"{who} takes a keras.Model; got {model!r}, which is a name. Write kerazoo.{who}(kerazoo.{model}()); "

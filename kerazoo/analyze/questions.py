@@ -2,6 +2,7 @@
 import math
 import numbers
 import operator
+import random
 import typing
 
 import keras
@@ -230,11 +231,25 @@ def built(layer, input_shape):
     sides = tuple(input_shape) if isinstance(input_shape, (tuple, list)) else (input_shape,)
     if any(side is not None and (isinstance(side, bool) or not isinstance(side, numbers.Integral)) for side in sides):
         raise ValueError(f"{wanted}; got {input_shape!r}.")
-    copy = layer.__class__.from_config(layer.get_config())
+    drawn = random.getstate()  # from which Keras takes the seeds of layers
     try:
-        copy(keras.KerasTensor((None, *sides)))
+        copy = layer.__class__.from_config(layer.get_config())
+    except Exception as error:  # whatever a layer of the user's or a Lambda raises
+        raise ValueError(
+            f"{layer.name} cannot be copied to be tried on an input ({type(error).__name__}). Call it on an input of "
+            "the shape, and count then, without input_shape."
+        ) from None
+    finally:
+        random.setstate(drawn)
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            copy(keras.KerasTensor((None, *sides)))
     except (ValueError, TypeError) as error:  # as Keras puts it
-        raise ValueError(f"{wanted}; got {input_shape!r}: {str(error).strip().splitlines()[0]}") from None
+        raise ValueError(
+            f"{wanted}, and {layer.name} must take one; got {input_shape!r}: {str(error).strip().splitlines()[0]}"
+        ) from None
+    finally:
+        random.setstate(drawn)
     return copy
 
 

@@ -8,9 +8,15 @@ import numpy as np
 
 from kerazoo.train.cached import batches_of
 from kerazoo.train.diagnosis_data import as_it_was
-from kerazoo.train.diagnosis_evidence import ratios
-from kerazoo.train.diagnosis_of_rates import RATIO_HIGH
+from kerazoo.train.diagnosis_evidence import RATIO_HIGH, ratios
+from kerazoo.train.diagnosis_probe import rectifies
 
+HARMLESS = (  # whose derivatives are sound wherever their inputs are
+    keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.GroupNormalization,
+    keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.ReLU, keras.layers.ZeroPadding2D,
+    keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalMaxPooling2D, keras.layers.Rescaling, keras.layers.Add, keras.layers.Concatenate,
+)
 LOOKING = 10.0  # seconds, in data in which nothing was found so far
 
 
@@ -48,8 +54,11 @@ def broken_layer(probe, evidence, broken):
         place = kernels.index(bad[-1])
         after = kernels[place + 1] if place + 1 < len(kernels) else None
         between = names[names.index(bad[-1]) + 1 : names.index(after) if after else None]
-        suspects = [name for name in between if "norm" not in name] or between
-        where = suspects[-1] if suspects else bad[-1]
+        operations = dict(probe.parts)
+        suspects = [name for name in between if not isinstance(operations[name], HARMLESS)
+                    and not (isinstance(operations[name], keras.layers.Activation) and rectifies(operations[name]))]
+        suspects = suspects or between
+        where = " or ".join(suspects[-2:]) if suspects else bad[-1]
         return "backward", where, (
             f"Backward, the gradient of {bad[-1]} is the first that is no finite number, while "
             + (f"that of {after}, behind it, is: it breaks between them, in {' or '.join(between[:4])}."

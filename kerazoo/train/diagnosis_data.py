@@ -28,7 +28,8 @@ def look(data):
         (images, labels, facts): at most 64 images that are all finite, with their labels; and of what was looked at
         {"labels": how many, "counts": {class: images}, "lowest", "highest": label or None, "values": channel values,
         "broken": those of them that are no number, "images": how many, "alike": whether all images are equal,
-        "neighbors": as of `about_neighbors`}. Where there are several labels an image (of several outputs), none of
+        "neighbors": as of `about_neighbors`, "in_a_row": of a data set, the share of images with the label of the one
+        before}. Where there are several labels an image (of several outputs), none of
         them are counted.
 
     Raises:
@@ -43,7 +44,7 @@ def look(data):
         facts["total"] = len(y)
         facts.update(about_pixels([rows_of(x, slice(start, start + 1024)) for start in range(0, len(y), 1024)]))
         some = np.unique(np.linspace(0, len(y) - 1, min(len(y), LABELS)).astype(int))
-        parts = [rows_of(x, some[start : start + IMAGES]) for start in range(0, len(some), IMAGES)]
+        parts = (rows_of(x, some[start : start + IMAGES]) for start in range(0, len(some), IMAGES))
         facts["neighbors"] = about_neighbors(parts, y[some], single)
         rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), 4 * IMAGES)).astype(int))
         return (*sample(rows_of(x, rows), y[rows]), facts)
@@ -66,9 +67,13 @@ def look(data):
         raise ValueError("data must have at least one batch; got none.")
     facts = about_labels(np.concatenate(labels), single)
     facts["total"] = getattr(data, "num_examples", None)
+    numbers = classes_of(np.concatenate(labels)) if single else None
+    if numbers is not None and len(numbers) > 1:
+        facts["in_a_row"] = float((numbers[1:] == numbers[:-1]).mean())  # arrays are shuffled by fit
     facts.update(about_pixels(batches))
     facts["neighbors"] = about_neighbors(batches, np.concatenate(labels[: len(batches)]), single)
-    few = list(itertools.islice(batches, 0, max(1, 4 * IMAGES // max(1, len(labels[0])))))
+    few = batches[: max(1, 4 * IMAGES // max(1, len(labels[0])))]
+    few = list(itertools.takewhile(lambda batch: sizes_of(batch) == sizes_of(few[0]), few))
     x = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *few)
     return (*sample(x, np.concatenate(labels[: len(few)])), facts)
 
@@ -105,6 +110,10 @@ def first_of(labels):
 
 def single_of(labels):
     return len(keras.tree.flatten(labels)) == 1
+
+
+def sizes_of(x):
+    return [np.shape(part)[1:] for part in keras.tree.flatten(x)]
 
 
 def rows_of(x, rows):
@@ -157,10 +166,12 @@ def about_neighbors(parts, labels, single=True):
         there is nothing to compare.
     """
     classes = classes_of(labels) if single else None
-    images = [np.asarray(keras.tree.flatten(part)[0]) for part in parts]
-    if classes is None or any(one.ndim != 4 for one in images):
+    images = (np.asarray(keras.tree.flatten(part)[0]) for part in parts)
+    small = [thumbnails(one) if one.ndim == 4 else None for one in images] if classes is not None else []
+    # Sizes may differ from batch to batch.
+    if not small or any(one is None or one.shape[1:] != small[0].shape[1:] for one in small):
         return None
-    x = np.concatenate([thumbnails(one) for one in images])[:LABELS]
+    x = np.concatenate(small)[:LABELS]
     classes = classes[: len(x)]
     if len(x) < 2 or not np.isfinite(x).all():
         return None
@@ -177,7 +188,8 @@ def about_neighbors(parts, labels, single=True):
 
 
 def thumbnails(images):
-    """Each image as at most 16 x 16 means of blocks, in a row."""
+    """Each image as at most 16 x 16 means of blocks, in a row; of large images, of some of their pixels."""
+    images = images[:, :: max(1, images.shape[1] // (4 * THUMBNAIL)), :: max(1, images.shape[2] // (4 * THUMBNAIL))]
     height, width = images.shape[1:3]
     down, across = -(-height // THUMBNAIL), -(-width // THUMBNAIL)
     images = images[:, : height // down * down, : width // across * across].astype("float32")
@@ -199,5 +211,5 @@ def about_pixels(parts):
                 broken += int((~np.isfinite(leaf.astype("float32", copy=False))).sum())
         if alike:
             first = np.asarray(leaves[0][:1]) if first is None else first
-            alike = bool((np.asarray(leaves[0]) == first).all())
+            alike = np.shape(leaves[0])[1:] == first.shape[1:] and bool((np.asarray(leaves[0]) == first).all())
     return {"values": values, "broken": broken, "images": images, "alike": alike and images > 1}

@@ -17,21 +17,31 @@ The evidence is a dictionary of plain data that `kerazoo.train.Diagnostics` gath
     broken      {epoch, step, where, direction, what} once something became no number
     outputs     [lowest, highest, smallest and largest sum of an image's] before training
     trainable   how many weights training can change
-    shrunk      {layer: norm of its kernel over what that was before training}
-    ahead       {within, beyond} of a schedule: its highest rate in the epochs planned, and in 10,000 times as many
+    sizes       {layer: norm of its kernel when it was first measured}
+    shrunk      {layer: norm of its kernel now over that}
+    ahead       {within, beyond} of a schedule that still rises at the end of the epochs planned: its highest rate in
+                them, and in 10,000 times as many
     peak_rate   the highest learning rate so far
     scheduled   whether the rate follows a schedule
     model       {norms, activations, dropout, augmented, loss, from_logits, ends_in, optimizer, clipped, decay, half}:
                 what the remedies, and some of the rules, depend on
 
-The thresholds are those of the literature or of arithmetic, and stand below with their source.
+Thresholds are those of the literature or of arithmetic, and stand with their source here or above the rules.
+
 """
 import math
 
 import numpy as np
 
+# Learning rates. "A rough heuristic is that this ratio should be somewhere around 1e-3" (Karpathy, CS231n notes,
+# Neural Networks Part 3, "Ratio of weights:updates"): two decades above and one below are far from it.
+RATIO_HIGH, RATIO_LOW = 1e-1, 1e-4
+# Standard deviations above what chance gives; of a normal distribution, one in a thousand is beyond three.
+UNRELATED = 3.0
 HALF, UNLEARNED = 0.5, 0.1  # of what can be learned
 FLAT = 0.01  # of a loss: less in an epoch, or in several, is no improvement
+APART = 0.2  # of accuracy
+BALANCED = 1.5  # times as many images as an even share
 STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's strips of five
 
 
@@ -58,8 +68,21 @@ def beyond_training(evidence):
     """Whether the last epoch's validation is at the accuracy of guessing, while training is not."""
     last = evidence["epochs"][-1]
     return last.get("accuracy") is not None and last.get("val_accuracy") is not None and (
-        known(last["accuracy"], evidence) > HALF and known(last["val_accuracy"], evidence) < UNLEARNED
+        known(last["accuracy"], evidence) > HALF and is_guess(last["val_accuracy"], evidence)
     )
+
+
+def far_apart(evidence):
+    """Whether training knows much more than validation, in a model that computes otherwise at inference."""
+    last = evidence["epochs"][-1]
+    return bool(evidence["model"].get("norms")) and None not in (last.get("accuracy"), last.get("val_accuracy")) and (
+        last["accuracy"] - last["val_accuracy"] > APART
+    )
+
+
+def is_guess(accuracy, evidence):
+    """Whether an accuracy may be that of always naming the most frequent class; of many classes, guessing is little."""
+    return known(accuracy, evidence) < UNLEARNED and accuracy < 2 * chance(evidence)
 
 
 def accuracies(evidence, name):
@@ -82,7 +105,24 @@ def learned_of(accuracy, evidence):
 
 def known(accuracy, evidence):
     """Of accuracy: 0 for guessing the most frequent class, 1 for all right."""
+    return (accuracy - chance(evidence)) / max(1 - chance(evidence), 1e-6)
+
+
+def chance(evidence):
+    """The accuracy of always naming the most frequent class."""
     counts = evidence["data"].get("counts") or {}
     total = sum(counts.values())
-    chance = max(counts.values()) / total if total and len(counts) > 1 else 1 / max(evidence["classes"] or 2, 2)
-    return (accuracy - chance) / max(1 - chance, 1e-6)
+    return max(counts.values()) / total if total and len(counts) > 1 else 1 / max(evidence["classes"] or 2, 2)
+
+
+def balanced(evidence):
+    """Whether the most frequent class is not much more so than others: of the rest, accuracy says little."""
+    classes = max(len(evidence["data"].get("counts") or {}), evidence["classes"] or 2)
+    return chance(evidence) < BALANCED / classes
+
+
+def improves(evidence):
+    """Whether training has learned most of what can be learned, or its loss still falls from epoch to epoch."""
+    losses = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None]
+    share = learned(evidence) if evidence["epochs"] else None
+    return (share or 0.0) >= HALF or len(losses) > 1 and losses[-1] < (1 - FLAT) * losses[-2]

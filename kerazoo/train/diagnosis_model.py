@@ -1,9 +1,10 @@
 """What a model, its loss and its optimizer are and have already, so that nobody is told to try it."""
 import collections
+import math
 
 import keras
 
-from kerazoo.train.diagnosis_probe import rectifies, single_loss
+from kerazoo.train.diagnosis_probe import single_loss
 from kerazoo.train.graph import layers_of
 from kerazoo.train.optimizers import schedule_of, unwrapped
 from kerazoo.train.schedules import Ending
@@ -18,21 +19,24 @@ BINARY = ("binarycrossentropy", "bce")
 
 
 def about_model(model, probe):
-    """{norms, normalized_first, activations, dropout, augmented, loss, from_logits, ends_in, optimizer, clipped, decay,
-    half} of a model."""
+    """{norms, normalized_first, momentum, activations, dropout, augmented, loss, from_logits, ends_in, optimizer,
+    clipped, decay, half} of a model."""
     layers = list(layers_of(model))
     names = collections.Counter(activation_name(layer) for layer in layers)
-    first = dict(probe.parts).get(probe.entered)
-    rule, name = unwrapped(model.optimizer), loss_name(model)
+    names_of_parts = [name for name, _ in probe.parts]
+    entered = names_of_parts.index(probe.entered) if probe.entered in names_of_parts else len(names_of_parts)
+    rule, name, last = unwrapped(model.optimizer), loss_name(model), probe.parts[-1][1]
     return {
         "norms": any(isinstance(layer, NORMS) for layer in layers),
-        "normalized_first": isinstance(first, NORMS),
+        # A norm behind the first kernel takes back what the scale of pixels does.
+        "normalized_first": any(isinstance(one, NORMS) for _, one in probe.parts[entered : entered + 2]),
+        "momentum": max((one.momentum for one in layers if isinstance(one, NORMS[0])), default=0.0),
         "activations": sorted(name for name, times in names.items() if name and times >= USUAL),
         "dropout": max((float(layer.rate) for layer in layers if isinstance(layer, keras.layers.Dropout)), default=0.0),
         "augmented": any(augments(layer) for layer in layers),
         "loss": "categorical" if name in CATEGORICAL else "binary" if name in BINARY else "",
         "from_logits": from_logits(model),
-        "ends_in": "relu" if rectifies(probe.parts[-1][1]) else activation_name(probe.parts[-1][1]),
+        "ends_in": activation_name(last) or type(last).__name__.lower(),
         "optimizer": type(rule).__name__.lower(),
         "clipped": any(getattr(rule, name, None) for name in ("clipnorm", "global_clipnorm", "clipvalue")),
         "decay": float(getattr(rule, "weight_decay", None) or 0.0),
@@ -50,28 +54,40 @@ def loss_name(model):
 def from_logits(model):
     """Whether the compiled loss takes logits; None where that is not known."""
     loss = single_loss(model)
+    if loss is None:
+        return None
     if isinstance(loss, keras.losses.Loss):
-        return loss.get_config().get("from_logits")
+        try:
+            return loss.get_config().get("from_logits")
+        except Exception:  # of a loss of the user's
+            return None
     # By name, and as functions, Keras's own take probabilities.
     known = isinstance(loss, str) or getattr(keras.losses, getattr(loss, "__name__", ""), None) is loss
     return False if known else None
 
 
 def foresee(optimizer, batches):
-    """What a schedule has in store, or None where there is none, or it is not known how many batches there will be.
+    """What a schedule has in store that still rises when so many batches have gone by from now on; None: it does not.
 
     Returns:
-        {within: its highest rate in so many batches, beyond: in ten thousand times as many}.
+        {within: its highest rate in those batches, beyond: in ten thousand times as many}.
     """
     schedule = schedule_of(optimizer)
     if schedule is None or not batches:
         return None
+    begun = int(keras.ops.convert_to_numpy(unwrapped(optimizer)._iterations))  # as `rate_at` counts
 
-    def highest(steps):
-        return max(float(keras.ops.convert_to_numpy(schedule(step))) for step in steps)
+    def rates(steps):
+        try:
+            found = [float(keras.ops.convert_to_numpy(schedule(min(begun + step, 2**31 - 1)))) for step in steps]
+        except Exception:  # a schedule of the user's need not know of steps so far away
+            return []
+        return found if all(map(math.isfinite, found)) else []
 
-    within = highest({part * (batches - 1) // 16 for part in range(17)})
-    return {"within": within, "beyond": max(within, highest(batches * 2**power for power in range(14)))}
+    within, beyond = rates(part * (batches - 1) // 16 for part in range(17)), rates(batches * 2**k for k in range(14))
+    if not within or not beyond or within[-1] < max(within) or max(within) == min(within):
+        return None
+    return {"within": within[-1], "beyond": max(*within, *beyond)}
 
 
 def about_rate(optimizer):

@@ -1,7 +1,9 @@
 """What images and labels show."""
 import math
 
-from kerazoo.train.diagnosis_evidence import HALF, STRIP, UNLEARNED, accuracies, known
+from kerazoo.train.diagnosis_evidence import (
+    HALF, STRIP, UNRELATED, accuracies, balanced, beyond_training, chance, entropy, is_guess, known,
+)
 from kerazoo.train.findings import Finding, percent
 
 # Classes with ten and a hundred times as many images (Leevy et al. 2018 call 100:1 to 10,000:1 high imbalance).
@@ -9,8 +11,11 @@ IMBALANCE, HIGH_IMBALANCE = 10.0, 100.0
 # Of what the first layer with weights takes: means near zero and deviations near one are wanted (LeCun et al.,
 # Efficient BackProp, 1998, section 4.3); pixels divided by 255 once too often have deviations of 0.001 to 0.02.
 SMALL_INPUT, LARGE_INPUT = 0.05, 20.0
-# Standard deviations above what chance gives; of a normal distribution, one in a thousand is beyond three.
-UNRELATED, COMPARED = 3.0, 200  # and of how many images, at least
+FAR = 10  # times the loss of guessing
+FORGOTTEN = 3  # times 1 / (1 - momentum) batches, after which a twentieth of the start is left
+MANY = 100  # batches, after which averages should be of use
+IN_A_ROW = 0.9  # of the images
+COMPARED, EXPECTED = 200, 5  # images, at least, to say that labels do not fit, and of them to be right by chance
 SUM = 1e-2  # by which a softmax in half precision may miss 1
 
 
@@ -44,7 +49,10 @@ def inputs(evidence, at_end):
              "or build the model for pixels as they come: preprocessing=None, or (mean, std) of your own"],
             "severe", early=True,
         )
-    if low >= 0 and high > LARGE_INPUT and not evidence["model"].get("normalized_first"):
+    # Means may be taken off for a network that was trained so; one that begins far off was not.
+    first, floor = evidence.get("first_loss"), entropy(evidence)
+    far = first is not None and floor is not None and not first <= FAR * floor and std > LARGE_INPUT
+    if (low >= 0 or far) and high > LARGE_INPUT and not evidence["model"].get("normalized_first"):
         return Finding(
             "inputs", "pixels", f"{seen} wanted are values around 0 with a deviation near 1.",
             ["scale them inside the model: preprocessing=\"unit\" or \"imagenet\" of kerazoo's builders, or "
@@ -73,30 +81,40 @@ def labels(evidence, at_end):
             ["check how the labels are read, and that each image has its own",
              "shuffle the data, if they are sorted by class: kerazoo.data.load does"], "severe", early=True,
         )
-    return unrelated(evidence, at_end)
+    if data.get("in_a_row", 0.0) > IN_A_ROW and len(counts) > 1 and chance(evidence) < HALF:
+        return Finding(
+            "labels", "training labels",
+            f"The data come sorted by class: {percent(data['in_a_row'])} of the images have the label of the one "
+            "before them. Each batch teaches one class, and forgets the others.",
+            ["shuffle the data: kerazoo.data.load does, or dataset.shuffle(number of images) before batch"], "severe",
+            early=True,
+        )
+    return None
 
 
 def unrelated(evidence, at_end):
-    """Labels that are those of other images: nothing is learned that holds for others, and likeness says nothing."""
-    neighbors = evidence["data"].get("neighbors")
-    if inputs(evidence, at_end):
+    """Labels that are those of other images, to be asked only where nothing else explains that nothing is learned."""
+    neighbors, data = evidence["data"].get("neighbors"), evidence["data"]
+    if not neighbors or neighbors["images"] < COMPARED or neighbors["deviations"] > UNRELATED or (
+            neighbors["images"] * neighbors["chance"] < EXPECTED or not balanced(evidence)):
+        return None
+    if data.get("alike") or evidence["samples"] and (evidence["samples"][0].get("input") or [0, 1])[1] < SMALL_INPUT:
         return None  # there is nothing in the images to be alike in
-    if not neighbors or neighbors["images"] < COMPARED or neighbors["images"] * neighbors["chance"] < 5 or (
-            neighbors["deviations"] > UNRELATED or neighbors["chance"] > HALF):
+    train, seen = accuracies(evidence, "accuracy"), accuracies(evidence, "val_accuracy")
+    by_heart = bool(train) and known(train[-1], evidence) > HALF
+    # A mean: of few images, now and then more are right by chance. What is not known by heart may yet be learned.
+    last = [*(seen or train)[-STRIP:], *([] if by_heart else train[-1:])]
+    if len(seen or train) < STRIP or not (by_heart and seen or at_end) or not (
+            is_guess(last[-1], evidence) and is_guess(sum(last) / len(last), evidence)):
         return None
-    seen = accuracies(evidence, "val_accuracy") or accuracies(evidence, "accuracy")
-    # A mean: of few images, now and then more are right by chance.
-    if len(seen) < STRIP or known(sum(seen[-STRIP:]) / STRIP, evidence) >= UNLEARNED:
-        return None
-    train = accuracies(evidence, "accuracy")
-    by_heart = "" if train is seen or known(train[-1], evidence) < UNLEARNED else (
-        f" The training images are being learned by heart ({percent(train[-1])})."
+    accuracy = f"Accuracy in validation is {percent(seen[-1])}, that of guessing" if seen else (
+        f"Accuracy is {percent(train[-1])}, that of guessing"
     )
     return Finding(
         "labels", "training labels",
-        f"Accuracy {'in validation ' if train is not seen else ''}is {percent(seen[-1])}, that of guessing, and images "
-        f"that look alike have the same label no more often than by chance: {neighbors['right']:,} of "
-        f"{neighbors['images']:,}, and {neighbors['images'] * neighbors['chance']:.0f} would be chance.{by_heart}",
+        f"{accuracy}, and images that look alike have the same label no more often than by chance: "
+        f"{neighbors['right']:,} of {neighbors['images']:,}, and {neighbors['images'] * neighbors['chance']:.0f} would "
+        "be chance." + (f" The training images are being learned by heart ({percent(train[-1])})." if by_heart else ""),
         ["look at some images with their labels: whether images were shuffled, sorted or filtered, and labels not",
          "if they do belong together, start from published weights and kerazoo.train.fine_tune: it may be a difference "
          "that pixels do not show"], "severe",
@@ -109,7 +127,7 @@ def loss(evidence, at_end):
     if not outputs or not classes or not all(map(math.isfinite, outputs)):
         return None
     (lowest, highest, least, most), last = outputs, model.get("ends_in")
-    within = lowest >= -SUM and highest <= 1 + SUM  # Keras's categorical losses divide them by their sum
+    within = lowest >= -SUM and highest <= 1 + SUM
     shares = within and abs(least - 1) < SUM and abs(most - 1) < SUM
     kind, logits = model.get("loss"), model.get("from_logits")
     seen = f"The outputs go from {lowest:.3g} to {highest:.3g}"
@@ -120,7 +138,7 @@ def loss(evidence, at_end):
             "from_logits=False in the loss",
             "or no softmax at the end: classifier_activation=None of kerazoo's builders",
         ]
-    elif kind == "categorical" and classes > 1 and logits is False and not within:
+    elif kind == "categorical" and classes > 1 and logits is False and lowest < -SUM:  # sums are divided by
         what, remedies = f"{seen}: they are logits. The loss takes them for probabilities", [
             "from_logits=True in the loss, such as keras.losses.SparseCategoricalCrossentropy(from_logits=True) in the "
             "place of its name", "or classifier_activation=\"softmax\" of kerazoo's builders",
@@ -138,7 +156,7 @@ def loss(evidence, at_end):
             "from_logits=True in the loss: keras.losses.BinaryCrossentropy(from_logits=True)",
             "or activation=\"sigmoid\" at the end",
         ]
-    elif kind and last == "relu":
+    elif kind and last in ("relu", "relu6"):
         what, remedies = f"{seen}, and end in a ReLU: what is below 0 is cut off, and nothing is learned from it", [
             "no activation at the end, where from_logits=True is in the loss",
         ]
@@ -161,14 +179,15 @@ def beside(evidence, at_end, right):
     last = evidence["epochs"][-1:]
     if len(epochs) < STRIP - 1 or epochs[-1:] != last or evidence["epochs"][-2] != epochs[-2]:
         return None
-    shares = [known(epoch["known"], evidence) for epoch in epochs[-2:]]
-    training = known(last[0]["accuracy"], evidence)
+    # On which side of the gap the training images are at inference.
+    sides = [epoch["known"] > (epoch["accuracy"] + epoch["val_accuracy"]) / 2 for epoch in epochs]
+    guess = beyond_training(evidence)
     seen = (
-        f"Validation accuracy is {percent(last[0]['val_accuracy'])}, that of guessing, and training accuracy is "
-        f"{percent(last[0]['accuracy'])}. On images of the training set, without augmentation and as at inference, it "
-        f"is {percent(last[0]['known'])}"
+        f"Validation accuracy is {percent(last[0]['val_accuracy'])}{', that of guessing,' if guess else ''} and "
+        f"training accuracy is {percent(last[0]['accuracy'])}. On images of the training set, without augmentation and "
+        f"as at inference, it is {percent(last[0]['known'])}"
     )
-    if right and min(shares) >= HALF * training:
+    if right and guess and all(sides[-2:]):
         return Finding(
             "validation", "validation data",
             f"{seen}: the model is right there, and what it has learned does not hold for the validation data.",
@@ -178,7 +197,10 @@ def beside(evidence, at_end, right):
              "if both are alike, it has learned by heart: more images, kerazoo.augment, or published weights and "
              "kerazoo.train.fine_tune"], "severe",
         )
-    if not right and max(shares) < HALF * training:
+    # Averages take their time: what they do not know yet they may know soon.
+    batches, momentum = evidence["samples"][-1]["step"], evidence["model"].get("momentum") or 0.0
+    due = batches * (1 - momentum) >= FORGOTTEN or at_end and (guess or batches >= MANY)
+    if not right and due and len(sides) >= (2 if guess else STRIP) and not any(sides[-STRIP:]):
         return Finding(
             "averages", "batch norms",
             f"{seen}: the means and deviations that batch norms keep for inference are not those of the batches.",

@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 
-from kerazoo.train.diagnosis_evidence import FLAT, HALF, STRIP, UNLEARNED, accuracies, entropy, known, learned
-from kerazoo.train.diagnosis_of_data import UNRELATED
-from kerazoo.train.diagnosis_of_rates import adaptive
-from kerazoo.train.findings import Finding, percent
+from kerazoo.train.diagnosis_evidence import (
+    FLAT, HALF, STRIP, UNLEARNED, UNRELATED, accuracies, balanced, entropy, is_guess, known, learned,
+)
+from kerazoo.train.findings import Finding, adaptive, percent
 
 # Generalization loss, in percent of the lowest validation loss (Prechelt, Early Stopping - But When?, 1998: GL of 5).
 GENERALIZATION = 5.0
@@ -74,13 +74,15 @@ def flat(evidence, epochs):
 
 
 def guessed(evidence):
-    """Whether the loss stays where it was, and no epoch has come below that of guessing or above its accuracy."""
+    """Whether the last epochs have the loss and the accuracy of guessing, and are not on their way to others."""
     losses, floor = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None], entropy(evidence)
     train = accuracies(evidence, "accuracy")
-    return (
-        len(losses) >= STRIP and floor is not None and min(losses) > (1 - STRIP * FLAT) * floor
-        and losses[-1] > (1 - STRIP * FLAT) * losses[0]
-        and (not train or known(max(train), evidence) < UNLEARNED)
+    if len(losses) < STRIP or floor is None or not balanced(evidence):
+        return False
+    stays = min(losses) > (1 - STRIP * FLAT) * losses[0]
+    was_better = bool(train) and not is_guess(max(train), evidence)
+    return (stays or was_better) and min(losses[-STRIP:]) > (1 - STRIP * FLAT) * floor and all(
+        is_guess(accuracy, evidence) for accuracy in train[-STRIP:]
     )
 
 

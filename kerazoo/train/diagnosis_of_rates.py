@@ -1,14 +1,12 @@
 """What shows that a learning rate is too high or too low."""
 import math
 
-from kerazoo.train.diagnosis_evidence import FLAT, HALF, accuracies, entropy, known, learned_of, ratios
-from kerazoo.train.findings import CLIP, WARMUP, Finding, count, percent
+from kerazoo.train.diagnosis_evidence import (
+    FLAT, HALF, RATIO_HIGH, RATIO_LOW, accuracies, entropy, known, learned_of, ratios,
+)
+from kerazoo.train.findings import CLIP, WARMUP, Finding, adaptive, count, percent
 
-# Learning rates. "A rough heuristic is that this ratio should be somewhere around 1e-3" (Karpathy, CS231n notes,
-# Neural Networks Part 3, "Ratio of weights:updates"): two decades above and one below are far from it.
-RATIO_HIGH, RATIO_LOW = 1e-1, 1e-4
 AHEAD = 0.1  # of the highest rate of a schedule: less in the whole training is a warm-up that does not end
-ADAPTIVE = ("adam", "adamw", "nadam", "adamax", "lamb", "lion", "adafactor", "rmsprop", "adagrad", "adadelta")
 
 
 def frozen(evidence, at_end):
@@ -24,7 +22,9 @@ def frozen(evidence, at_end):
 
 def rate_high(evidence, at_end):
     epochs, first = evidence["epochs"], evidence["first_loss"]
-    seen = ratios(evidence)
+    seen, what = ratios(evidence), evidence.get("broken")
+    if what and what["direction"] == "backward":
+        seen = [one for one in seen if math.isfinite(one)]  # no step has done that
     ratio = max(seen, default=0.0)
     floor = entropy(evidence)
     losses = [epoch["loss"] for epoch in epochs if epoch.get("loss") is not None]
@@ -33,7 +33,6 @@ def rate_high(evidence, at_end):
     grown, severity = None, "severe"
     # What was logged may hold penalties and weights of classes: under many right answers it says little.
     guessing = learned_of(accuracies(evidence, "accuracy"), evidence) < HALF
-    what = evidence.get("broken")
     # No step has caused what was no number before the first.
     begun = all(map(math.isfinite, evidence["samples"][0].get("std", {}).values())) if evidence["samples"] else True
     if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH and begun:
@@ -88,13 +87,14 @@ def rate_low(evidence, at_end):
     # Schedules may rise again: either this one has ended, or a whole epoch at such a rate has brought nothing.
     over = last.get("ended") or len(losses) > 1 and losses[-1] > (1 - FLAT) * losses[-2] and (
         last.get("highest") or rates[-1] or 0.0) <= 1e-3 * (peak or 0.0)
-    ran_out = (
-        rates[-1] is not None and peak and rates[-1] <= 1e-3 * peak and last["epoch"] <= 0.8 * planned and left > 0.1
-    )
+    # Since when it has been so, to the last epoch.
+    spent = next((epoch["epoch"] for place, epoch in enumerate(epochs) if peak and all(
+        rate is not None and rate <= 1e-3 * peak for rate in rates[place:])), math.inf)
+    ran_out = spent <= 0.8 * planned and left > 0.1
     if ran_out and over:
         return Finding(
             "rate_low", f"learning rate {rates[-1]:.2g}",
-            f"The rate has fallen from {peak:.3g} to {rates[-1]:.2g} by the end of epoch {last['epoch']} of {planned}: "
+            f"The rate has fallen from {peak:.3g} to {rates[-1]:.2g} by the end of epoch {spent} of {planned}: "
             f"nothing more is learned. The loss is {losses[-1]:.3g}, and was {first:.3g} at first.",
             ["count the schedule in batches: kerazoo.train.WarmupCosine(peak, epochs, steps=len(train)), where "
              "steps is the number of batches in an epoch", "give the schedule as many epochs as fit"] if scheduled else
@@ -127,10 +127,3 @@ def rate_low(evidence, at_end):
          "a learning rate ten to a hundred times higher; kerazoo.train.find_learning_rate(model, train) suggests one",
          *adaptive(evidence, ", which scales each step by itself")], "severe",
     )
-
-
-def adaptive(evidence, why=""):
-    """To try an optimizer that adapts its steps, where there is none."""
-    if evidence["model"].get("optimizer") in ADAPTIVE:
-        return []
-    return [f"kerazoo.train.optimizer(model, \"adamw\", 1e-3){why}"]

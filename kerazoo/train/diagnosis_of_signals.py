@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 
-from kerazoo.train.diagnosis_evidence import UNLEARNED, learned
+from kerazoo.train.diagnosis_evidence import UNLEARNED, improves, learned
 from kerazoo.train.findings import CLIP, WARMUP, Finding, count, some
 
 # "As much as 40% of your network can be dead" where the rate is too high (CS231n notes, Neural Networks Part 1).
@@ -118,6 +118,8 @@ def dead(evidence, at_end):
     if not seen:
         return None
     worst = max(seen, key=seen.get)
+    if seen[worst] < ALL_DEAD and improves(evidence):
+        return None  # there are enough others
     # Those that were so from the start are fewer units, and no sign of what training does.
     lost = any(share >= samples[0].get("dead", {}).get(name, 0.0) + LOST for name, share in seen.items())
     back = sum(evidence["back"].get(name, 0) for name in seen)

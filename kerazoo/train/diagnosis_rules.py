@@ -1,14 +1,14 @@
 """From the evidence of a training to findings: all rules, each a function of the evidence alone.
 
-The thresholds are those of the literature or of arithmetic, and stand above the rules with their source.
+What the evidence is, `kerazoo.train.diagnosis_evidence` tells.
 """
 import dataclasses
 
-from kerazoo.train.diagnosis_of_data import averages, imbalance, inputs, labels, loss, validation
+from kerazoo.train.diagnosis_of_data import averages, imbalance, inputs, labels, loss, unrelated, validation
 from kerazoo.train.diagnosis_of_learning import overfitting, plateau, underfitting
 from kerazoo.train.diagnosis_of_rates import frozen, rate_high, rate_low
 from kerazoo.train.diagnosis_of_signals import broken, dead, exploding, vanishing
-from kerazoo.train.findings import ordered
+from kerazoo.train.findings import STUCK, ordered
 
 RULES = (inputs, labels, loss, frozen, broken, exploding, dead, vanishing, rate_high, rate_low, imbalance, averages,
          validation, overfitting, underfitting, plateau)
@@ -18,7 +18,7 @@ def findings_of(evidence, at_end=False):
     """All that the evidence shows, the most likely cause first.
 
     Args:
-        evidence: as above.
+        evidence: as there.
         at_end: whether training has ended, so that what has not been reached will not be.
 
     Returns:
@@ -31,4 +31,8 @@ def findings_of(evidence, at_end=False):
         finding = rule(evidence, at_end)
         if finding is not None:
             found.append(finding if finding.epoch or finding.early else dataclasses.replace(finding, epoch=now))
+    # That likeness says nothing may have other reasons: it counts where nothing else explains what is not learned.
+    if not any(finding.kind in STUCK and (finding.kind, finding.severity) != ("dead", "note") for finding in found):
+        finding = unrelated(evidence, at_end)
+        found += [] if finding is None else [dataclasses.replace(finding, epoch=now)]
     return ordered(found)

@@ -19,7 +19,7 @@ from kerazoo.train import state as states
 from kerazoo.train.diagnosis_board import Board
 from kerazoo.train.diagnosis_break import broken_data, broken_layer
 from kerazoo.train.diagnosis_data import look
-from kerazoo.train.diagnosis_evidence import beyond_training
+from kerazoo.train.diagnosis_evidence import beyond_training, far_apart
 from kerazoo.train.diagnosis_model import about_model, about_rate, foresee
 from kerazoo.train.diagnosis_probe import Probe, kernels_now, length, update_ratios
 from kerazoo.train.diagnosis_rules import findings_of
@@ -99,7 +99,7 @@ class Diagnostics(keras.callbacks.Callback):
         self._evidence = {
             "data": self._facts, "classes": None, "first_loss": None, "epochs": [], "planned": None, "samples": [],
             "kernels": {}, "units": {}, "back": {}, "broken": None, "peak_rate": None, "scheduled": False, "model": {},
-            "outputs": None, "trainable": None, "shrunk": {}, "ahead": None,
+            "outputs": None, "trainable": None, "sizes": {}, "shrunk": {}, "ahead": None,
         }
         self._step, self._found, self._gone, self._silent = 0, {}, {}, {}
         self._probe, self._snapshot, self._board = None, None, None
@@ -108,7 +108,6 @@ class Diagnostics(keras.callbacks.Callback):
         self._offset, self._done = 0, 0  # batches of the epoch that a run had done before; those done since
         self._kept, self._restored = False, False  # whether a Run follows; whether it goes on
         self._stopped = False  # whether the loss was no number
-        self._sizes = {}  # of kernels, at first
 
     # What has been found.
 
@@ -187,8 +186,6 @@ class Diagnostics(keras.callbacks.Callback):
         if optimizer is not None:
             steps = (self.params.get("steps") or 0) * (self._evidence["planned"] or 0)
             self._evidence["ahead"] = foresee(optimizer, steps)
-        if self.model.weights:  # a subclassed model may have none yet
-            self._evidence["trainable"] = len(self.model.trainable_weights)
         self._prepare()
         if self._probe is not None:
             self._keep()
@@ -198,6 +195,8 @@ class Diagnostics(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch, self._done, self._previous = epoch + 1, 0, None
+        if self.model.weights:  # a subclassed model may have none yet
+            self._evidence["trainable"] = len(self.model.trainable_weights)
         steps = self.params.get("steps")
         # A Run goes on within an epoch, and Keras counts from 0 again.
         self._offset = self._step % steps if self._restored and steps else 0
@@ -245,6 +244,9 @@ class Diagnostics(keras.callbacks.Callback):
             begun = time.monotonic()
             before, self._before = self._before, None
             self._measure((before, steps))
+            if not self._sound():
+                self._break(loss, steps, "Weights")
+                return
             self._judge()
             self._cost = time.monotonic() - begun
             self._spent += self._cost
@@ -253,14 +255,17 @@ class Diagnostics(keras.callbacks.Callback):
         begun = time.monotonic()
         logs = logging.numbers(logs)
         loss = logs.get("loss")
+        beside = logs.get("val_loss")
         if loss is not None and not math.isfinite(loss) and not self._evidence["broken"]:
             self._break(loss, 1)
+        elif beside is not None and not math.isfinite(beside) and not self._sound() and not self._evidence["broken"]:
+            self._break(loss, 1, "Weights")
         accuracy = accuracy_in(logs)
         self._evidence["epochs"].append({
             "epoch": epoch + 1, "loss": loss, "accuracy": logs.get(accuracy), "val_loss": logs.get("val_loss"),
             "val_accuracy": logs.get(f"val_{accuracy}"), **self._rates(), "known": None,
         })
-        if self._probe is not None and beyond_training(self._evidence):
+        if self._probe is not None and (beyond_training(self._evidence) or far_apart(self._evidence)):
             states.sync(self._model)
             with self._watching():
                 self._evidence["epochs"][-1]["known"] = self._probe.accuracy()
@@ -390,13 +395,11 @@ class Diagnostics(keras.callbacks.Callback):
         self._cost = self._last_time - begun
 
     def _compare_sizes(self, kernels):
-        """Note how large kernels are over what they were before training."""
-        sizes = {name: length(kernel) for name, kernel in kernels.items()}
-        if not self._sizes:
-            self._sizes = sizes
-        self._evidence["shrunk"] = rounded({
-            name: size / self._sizes[name] for name, size in sizes.items() if self._sizes.get(name)
-        })
+        """Note how large kernels are over what they were at first."""
+        sizes = rounded({name: length(kernel) for name, kernel in kernels.items()})
+        first = self._evidence["sizes"] = self._evidence["sizes"] or sizes
+        shrunk = {name: size / first[name] for name, size in sizes.items() if first.get(name)}
+        self._evidence["shrunk"] = rounded(shrunk)
 
     def _keep(self):
         """Copy the weights, to come back to, if they are finite."""
@@ -430,8 +433,13 @@ class Diagnostics(keras.callbacks.Callback):
             highest = max([rate, *[epoch["rate"] for epoch in epochs[-1:]]])
         return {"rate": rate, "highest": highest, "ended": about["ended"]}
 
-    def _break(self, loss, steps):
-        """The loss is no number: find out where that began, put finite weights back, and stop."""
+    def _sound(self):
+        """Whether all weights are numbers: on some devices, a ReLU makes zeros of what is none, and no loss tells."""
+        states.sync(self._model)
+        return all(map(states.finite, states.values_of(self._model.trainable_variables)))
+
+    def _break(self, loss, steps, what="The loss"):
+        """The loss, or weights, are no numbers: find out where that began, put finite weights back, and stop."""
         model, evidence = self.model, self._evidence
         if self._before is not None:
             before, self._before = self._before, None
@@ -451,7 +459,8 @@ class Diagnostics(keras.callbacks.Callback):
                 last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
                 back = f" The model has the weights of {f'batch {last}' if last else 'the start'} again."
         self._place(
-            f"The loss became {loss} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken
+            f"{what} became {loss if what == 'The loss' else f'no numbers, at a loss of {loss:.3g},'} by batch "
+            f"{self._step} of the training, in epoch {self._epoch}.{back}", broken
         )
         model.stop_training = self._stopped = True
         self._judge()

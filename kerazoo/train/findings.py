@@ -19,6 +19,7 @@ TITLES = {
     "underfitting": "underfitting",
     "plateau": "a plateau",
 }
+ADAPTIVE = ("adam", "adamw", "nadam", "adamax", "lamb", "lion", "adafactor", "rmsprop", "adagrad", "adadelta")
 CLIP = "kerazoo.train.optimizer(..., clip_norm=1.0)"
 WARMUP = "kerazoo.train.WarmupCosine(peak, epochs, warmup=..., steps=len(train))"
 SEVERITIES = ("severe", "warning", "note")
@@ -29,16 +30,19 @@ FOLLOWS = {
     "dead": ("inputs", "loss", "rate_high"),
     "vanishing": ("inputs", "loss", "dead", "rate_high"),
 }
-STUCK = ("labels", "inputs", "loss", "frozen", "exploding", "dead", "vanishing", "rate_high")
+# Under which little is learned.
+STUCK = (
+    "labels", "inputs", "loss", "frozen", "nan", "exploding", "dead", "vanishing", "rate_high", "rate_low", "averages",
+)
 HIDDEN = {
     "vanishing": ("dead",),
     "rate_high": ("exploding", "inputs", "loss", "frozen"),
-    "rate_low": STUCK,
+    "rate_low": tuple(kind for kind in STUCK if kind != "rate_low"),
     "overfitting": ("labels", "averages", "validation"),
     "averages": ("nan", "exploding", "rate_high"),
-    "validation": ("labels", "nan"),
-    "underfitting": (*STUCK, "rate_low", "nan"),
-    "plateau": (*STUCK, "rate_low", "nan", "underfitting", "overfitting"),
+    "validation": ("nan",),
+    "underfitting": STUCK,
+    "plateau": (*STUCK, "underfitting", "overfitting"),
 }
 
 
@@ -105,6 +109,14 @@ def ordered(found):
 
 
 # Words.
+
+def adaptive(evidence, why=""):
+    """To try an optimizer that adapts its steps, where there is none."""
+    if evidence["model"].get("optimizer") in ADAPTIVE:
+        return []
+    return [f"kerazoo.train.optimizer(model, \"adamw\", 1e-3){why}"]
+
+
 
 def percent(share):
     return f"{100 * share:.3g} %"

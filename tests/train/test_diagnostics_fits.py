@@ -10,6 +10,7 @@ import pytest
 import kerazoo
 from kerazoo.train import state
 from kerazoo.train.diagnosis_data import about_labels, about_neighbors, look, thumbnails
+from kerazoo.train.diagnosis_model import foresee
 from kerazoo.train.diagnosis_probe import Probe
 from kerazoo.train.diagnostics import Diagnostics, accuracy_in
 from kerazoo.train.findings import TITLES
@@ -331,10 +332,10 @@ def test_thumbnails_are_means_of_blocks():
 def test_labels_of_other_images_are_told():
     x, y = kerazoo.data.arrays(kerazoo.data.load("mnist_sample", "train", batch_size=100, limit=900, seed=0))
     validation, y = (x[600:], y[600:]), np.random.default_rng(3).permutation(y)[:600]
-    model = network(10, shape=(28, 28, 1), hidden=64)
-    model.compile(keras.optimizers.Adam(1e-2), SPARSE, metrics=["accuracy"])
+    model = network(10, shape=(28, 28, 1), hidden=256)
+    model.compile(keras.optimizers.Adam(1e-3), SPARSE, metrics=["accuracy"])
     diagnostics = Diagnostics((x[:600], y), verbose=False)
-    fit(model, diagnostics, x[:600], y, epochs=4, validation_data=validation)
+    fit(model, diagnostics, x[:600], y, epochs=25, validation_data=validation)
     assert kinds(diagnostics)[0] == "labels"
 
 
@@ -347,3 +348,64 @@ def test_a_warm_up_longer_than_the_training_is_told_before_it(tmp_path):
     assert kinds(diagnostics) == ["rate_low"] and diagnostics.findings[0].epoch == 0
     fit(model, diagnostics, epochs=10)
     assert "rate_low" not in kinds(diagnostics)
+
+
+def test_weights_that_are_no_numbers_end_the_training_though_no_loss_tells():
+    """On CPUs, TensorFlow's ReLU makes zeros of what is none, and the loss stays what it is."""
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(4, 3, activation="relu", name="conv")(keras.layers.Rescaling(1 / 255)(image))
+    x = keras.layers.Lambda(keras.ops.sqrt, name="root")(x)  # whose derivative at 0 is infinite
+    model = keras.Model(image, keras.layers.Dense(2, name="head")(keras.layers.Flatten(name="flat")(x)))
+    model.compile(keras.optimizers.SGD(0.1), SPARSE, metrics=["accuracy"])
+    diagnostics = Diagnostics((IMAGES, LABELS), verbose=False)
+    history = fit(model, diagnostics, epochs=5, validation_data=(IMAGES, LABELS)).history
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    assert len(history["loss"]) < 5 and diagnostics.findings[0].kind == "nan"
+    assert diagnostics.findings[0].where == "root" and "rate_high" not in kinds(diagnostics)
+
+
+def test_batches_of_several_sizes_are_looked_at():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, number):
+            side = 6 + 4 * number
+            return np.zeros((16, side, side, 1), "uint8"), LABELS[:16]
+
+    assert look(Batches())[2]["neighbors"] is None
+
+
+def test_a_data_set_that_is_sorted_is_told_and_arrays_are_not():
+    import tensorflow as tf
+
+    order = np.argsort(LABELS, kind="stable")
+    for data, row in ((tf.data.Dataset.from_tensor_slices((IMAGES[order], LABELS[order])).batch(8), True),
+                      ((IMAGES[order], LABELS[order]), False)):
+        facts = look(data)[2]
+        assert (facts.get("in_a_row", 0) > 0.9) == row
+
+
+def test_what_a_schedule_has_in_store():
+    def ahead(rate, batches, begun=0):
+        optimizer = keras.optimizers.SGD(rate)
+        optimizer.build([keras.Variable(np.zeros(1, "float32"))])
+        optimizer._iterations.assign(begun)
+        return foresee(optimizer, batches)
+
+    warm = kerazoo.train.WarmupCosine(0.1, 20, warmup=10, steps=10)
+    assert ahead(warm, 10) == pytest.approx({"within": 0.0091, "beyond": 0.1}, rel=0.2)
+    assert ahead(warm, 10, begun=95) is None or ahead(warm, 10, begun=95)["within"] > 0.09
+    assert ahead(warm, 100_000) is None and ahead(0.1, 10) is None
+    assert ahead(keras.optimizers.schedules.PiecewiseConstantDecay([10], [0.1, 0.01]), 450_000) is None
+
+    class Square(keras.optimizers.schedules.LearningRateSchedule):
+        """Unbounded behind its end."""
+
+        def __call__(self, step):
+            return 0.01 * (1 - keras.ops.cast(step, "float32") / 100) ** 2
+
+        def get_config(self):
+            return {}
+
+    assert ahead(Square(), 100) is None

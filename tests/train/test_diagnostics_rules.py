@@ -4,6 +4,7 @@ import math
 
 import pytest
 
+from kerazoo.train.diagnosis_evidence import beyond_training
 from kerazoo.train.diagnosis_rules import findings_of
 from kerazoo.train.findings import TITLES, Finding, ordered
 
@@ -28,9 +29,11 @@ def epoch(number, loss, val_loss=None, accuracy=None, val_accuracy=None, rate=1e
 def evidence():
     """A training in which all is well."""
     losses = [1.5, 1.0, 0.8, 0.65, 0.55, 0.5]
+    neighbors = {"images": 1000, "right": 104, "chance": 0.1, "deviations": 0.3}  # which say nothing
     return {
         "data": {"labels": 1000, "counts": {str(i): 100 for i in range(10)}, "lowest": 0, "highest": 9,
-                 "values": 10**6, "broken": 0, "images": 1000, "alike": False},
+                 "values": 10**6, "broken": 0, "images": 1000, "alike": False,
+                 "neighbors": neighbors},
         "classes": 10, "first_loss": 2.4, "planned": 6,
         "epochs": [epoch(i, loss, loss + 0.1, 1 - loss / 2.5, 0.98 - loss / 2.5) for i, loss in enumerate(losses, 1)],
         "samples": [sample(0), sample(1), sample(50), sample(100)], "kernels": dict.fromkeys(NAMES, 900),
@@ -56,6 +59,8 @@ def test_dead_units_are_told_when_they_stay(evidence):
     assert kinds(evidence) == []
     evidence["samples"][-2]["dead"]["act2"] = 0.6
     evidence["back"] = {"act2": 3}
+    assert kinds(evidence) == []  # the others learn
+    evidence["epochs"] = [epoch(i, 1.8, 1.8, 0.35, 0.35) for i in range(1, 4)]
     (finding,) = findings_of(evidence)
     assert (finding.kind, finding.where, finding.severity) == ("dead", "act2", "warning")
     assert "38 of 64 units" in finding.evidence and "3 that were silent have come back" in finding.evidence
@@ -392,24 +397,62 @@ def test_a_model_of_which_nothing_is_trained(evidence):
     assert "frozen" not in kinds(evidence)
 
 
-def unrelated(**changes):
+def neighbors(**changes):
     return {"images": 1000, "right": 104, "chance": 0.1, "deviations": 0.3, **changes}
 
 
-@pytest.mark.parametrize(("changes", "accuracies", "found"), [
-    ({}, (0.5, 0.11), ["labels"]), ({"deviations": 9.0, "right": 230}, (0.5, 0.11), []),
-    ({"images": 100}, (0.5, 0.11), []), ({"chance": 0.001}, (0.5, 0.11), []), ({}, (0.3, 0.3), []),
+def learned_by_heart(*validation, training=0.9):
+    return [epoch(i, 2.4 - 0.1 * i, 2.0 + 0.3 * i, training, one) for i, one in enumerate(validation, 1)]
+
+
+@pytest.mark.parametrize(("changes", "found"), [
+    ({}, True), ({"deviations": 9.0, "right": 230}, False), ({"images": 100}, False), ({"chance": 0.001}, False),
 ])
-def test_labels_that_belong_to_other_images(evidence, changes, accuracies, found):
-    evidence["data"]["neighbors"] = unrelated(**changes)
-    evidence["epochs"] = [epoch(i, 2.4 - 0.1 * i, 2.4 + 0.1 * i, *accuracies) for i in range(1, 8)]
-    assert [kind for kind in kinds(evidence) if kind != "overfitting"] == found
-    for said in ("104 of 1,000, and 100 would be chance", "being learned by heart (50 %)"):
+def test_labels_that_belong_to_other_images(evidence, changes, found):
+    evidence["data"]["neighbors"] = neighbors(**changes)
+    evidence["epochs"] = learned_by_heart(0.11, 0.13, 0.09, 0.1)
+    assert kinds(evidence)[:1] == (["labels"] if found else ["overfitting"])
+    for said in ("104 of 1,000, and 100 would be chance", "being learned by heart (90 %)"):
         assert not found or said in findings_of(evidence)[0].evidence
     assert "labels" not in kinds({**evidence, "epochs": evidence["epochs"][:2]})
-    # Images that hold nothing are not alike.
-    evidence["samples"][0]["input"] = [0.0, 0.001, 0.0, 0.004]
+
+
+@pytest.mark.parametrize("epochs", [
+    learned_by_heart(0.1, 0.13, 0.2), learned_by_heart(0.1, 0.2, 0.3), learned_by_heart(0.1, 0.11, 0.12, training=0.2),
+])
+def test_what_is_on_its_way_has_labels_of_its_own(evidence, epochs):
+    assert "labels" not in kinds({**evidence, "epochs": epochs})
+    assert "labels" not in kinds({**evidence, "epochs": epochs}, at_end=True)
+
+
+def test_what_was_guessing_to_the_end_may_have_other_labels(evidence):
+    evidence["epochs"] = learned_by_heart(0.1, 0.11, 0.12, training=0.12)
+    assert kinds(evidence) == [] and kinds(evidence, at_end=True) == ["labels"]
+
+
+def test_among_classes_of_different_size_or_under_another_cause_likeness_is_not_asked(evidence):
+    evidence["epochs"] = learned_by_heart(0.1, 0.1, 0.1, 0.1)
+    for one in evidence["samples"][1:]:
+        one["dead"] = {"act1": 1.0}
+    assert kinds(evidence)[0] == "dead" and "labels" not in kinds(evidence)
+    evidence["samples"] = [sample(0, input=[0.0, 0.001, 0.0, 0.004])]
     assert kinds(evidence)[0] == "inputs" and "labels" not in kinds(evidence)
+    evidence["samples"] = [sample(0)]
+    assert kinds(evidence)[0] == "labels"
+    evidence["data"]["counts"] = {"0": 300, **{str(i): 78 for i in range(1, 10)}}
+    assert "labels" not in kinds(evidence)
+
+
+def test_of_a_hundred_classes_a_tenth_is_no_guess(evidence):
+    evidence["data"]["counts"] = {str(i): 10 for i in range(100)}
+    evidence["classes"] = 100
+    rows = [epoch(i, 2.0 / i, 2.0 + i, 0.9, 0.08) for i in range(1, 7)]
+    assert kinds({**evidence, "epochs": rows}) == ["overfitting"]
+    assert not beyond_training({**evidence, "epochs": rows})
+    rows = [row | {"val_accuracy": 0.015, "known": 0.9} for row in rows]
+    assert beyond_training({**evidence, "epochs": rows})
+    evidence["data"]["neighbors"] = None
+    assert kinds({**evidence, "epochs": rows}) == ["validation"]
 
 
 def beside_training(known):
@@ -423,7 +466,7 @@ def beside_training(known):
     (True, [0.1, 0.1, 0.1, None], []), (True, [None, 0.7, None, 0.7], []), (True, [None, None, 0.1, 0.7], []),
 ])
 def test_validation_at_that_of_guessing_while_training_is_not(evidence, norms, known, found):
-    evidence["model"]["norms"] = norms
+    evidence["model"]["norms"], evidence["data"]["neighbors"] = norms, None
     evidence["epochs"] = beside_training(known)
     assert kinds(evidence) == found
 
@@ -444,17 +487,23 @@ def test_units_that_were_dead_from_the_start_come_after_what_they_do_not_explain
     assert kinds(evidence) == ["dead", "underfitting"]
 
 
-@pytest.mark.parametrize(("neighbors", "found"), [
-    (unrelated(deviations=9.0, right=230), ["underfitting"]), (None, ["plateau"]),
+@pytest.mark.parametrize(("likeness", "found"), [
+    (neighbors(deviations=9.0, right=230), ["underfitting"]), (None, ["plateau"]),
 ])
-def test_a_training_that_never_beats_guessing_is_told_at_its_end(evidence, neighbors, found):
-    evidence["data"]["neighbors"] = neighbors
+def test_a_training_that_never_beats_guessing_is_told_at_its_end(evidence, likeness, found):
+    evidence["data"]["neighbors"] = likeness
     evidence["epochs"] = [epoch(i, 2.303, 2.303, 0.1, 0.1) for i in range(1, 5)]
     assert kinds(evidence) == []
     assert kinds(evidence, at_end=True) == found
     # From high above, it is on its way.
     falls = [epoch(i, 9.0 - i, 2.303, 0.1, 0.1) for i in range(1, 5)]
-    assert kinds({**evidence, "epochs": falls}, at_end=True) == []
+    assert kinds({**evidence, "epochs": falls, "first_loss": 9.0}, at_end=True) == []
+    # Weights of classes: the loss moves, and accuracy is below that of the most frequent class.
+    counts = {"0": 850, "1": 150}
+    data = {**evidence["data"], "counts": counts, "highest": 1}
+    weighted = {**evidence, "data": data, "classes": 2, "first_loss": 0.6}
+    weighted["epochs"] = [epoch(i, 0.58 - 0.01 * i, 0.6, 0.7 + 0.02 * i, 0.7) for i in range(1, 6)]
+    assert kinds(weighted, at_end=True) == []
     learns = [epoch(i, 2.303 - 0.1 * i, 2.303, 0.1 + 0.05 * i, 0.1) for i in range(1, 5)]
     assert kinds({**evidence, "epochs": learns}, at_end=True) == []
 
@@ -466,3 +515,48 @@ def test_kernels_that_shrink_are_told_with_the_decay(evidence):
     (finding,) = findings_of(evidence)
     assert finding.kind == "underfitting" and "shrunk to 2 %" in finding.evidence
     assert finding.remedies[0] == "less weight_decay (it is 1)"
+
+
+def test_data_that_come_sorted_by_class(evidence):
+    evidence["data"]["in_a_row"] = 0.99
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "labels" and "sorted by class: 99 %" in finding.evidence
+    evidence["data"]["counts"] = {"0": 900, "1": 10}  # most are of one class in any order
+    assert "sorted" not in str(findings_of(evidence)[0])
+
+
+def test_a_schedule_that_ended_too_soon_is_told_to_the_end(evidence):
+    evidence.update(peak_rate=0.05, planned=8)
+    rates = [0.02, 0.01, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6, 1e-6]
+    rows = [epoch(i, 2.1, 2.1, 0.3, 0.3, rate) | {"ended": rate < 1e-3} for i, rate in enumerate(rates, 1)]
+    for seen in range(3, 9):
+        (finding,) = findings_of({**evidence, "epochs": rows[:seen]})
+        assert finding.kind == "rate_low" and "by the end of epoch 3 of 8" in finding.evidence
+
+
+def test_pixels_without_a_scale_are_told_where_the_loss_begins_far_off(evidence):
+    evidence["samples"][0]["input"] = [-5.0, 64.0, -120.0, 135.0]
+    assert kinds(evidence) == []  # as networks with published weights may want them
+    evidence["first_loss"] = 3298.0
+    assert kinds(evidence) == ["inputs"]
+
+
+def test_what_was_better_once_and_ends_at_guessing_is_told(evidence):
+    evidence["data"]["neighbors"] = neighbors(deviations=9.0, right=300)
+    rows = [(30.0, 0.3), (12.0, 0.45), (6.0, 0.35), (3.5, 0.1), (2.6, 0.1), (2.31, 0.1)]
+    evidence["epochs"] = [epoch(i, loss, 2.31, share, share) for i, (loss, share) in enumerate(rows, 1)]
+    evidence["first_loss"] = 40.0
+    assert kinds(evidence, at_end=True) == ["underfitting"]
+
+
+@pytest.mark.parametrize(("known", "found"), [(0.4, ["averages"]), (0.75, [])])
+def test_averages_that_lag_are_told_above_guessing_too(evidence, known, found):
+    evidence["model"]["norms"] = True
+    evidence["epochs"] = [epoch(i, 1 / i, 1.7, 0.77, 0.38) | {"known": known} for i in range(1, 5)]
+    assert kinds(evidence, at_end=True) == found
+    assert kinds({**evidence, "epochs": evidence["epochs"][:2]}, at_end=True) == []
+    # After 100 batches, averages of a momentum of 0.99 are still on their way.
+    evidence["model"]["momentum"] = 0.99
+    assert kinds(evidence) == []
+    evidence["samples"][-1]["step"] = 300
+    assert kinds(evidence) == found
