@@ -19,7 +19,7 @@ class Deed:
         kernel, stride, dilation: (rows, columns), or None for layers without.
         padding: ((before, after) of the rows, (before, after) of the columns), or None for layers without.
         macs: multiply-accumulates for one image; None where they cannot be told.
-        for_weights: what the gradient of the layer's own weights needs: "input".
+        for_weights: what the gradient of the layer's own weights needs, as of any gradient.
         for_input: what any gradient through the layer needs: "input", "output", "work" (another tensor of the output's
             size), "mask" (one byte a value), or a number of further values.
         same: "memory" if the output is the input in another shape, or as it is; "inference" if it is so at inference
@@ -76,8 +76,9 @@ def convolution(layer, inputs, outputs):
             fields.sliding(kernel[i], stride[i], padding[i][0], dilation[i]) for i in range(rank)
         ),
         kernel=kernel, stride=stride, padding=padding, dilation=dilation, macs=macs * math.prod(shape[:-1]),
-        # A separable one keeps what lies between its two kernels as well; where the stride is 1 it is about its output.
-        for_weights=("input", "work") if separable else ("input",),
+        # A separable one keeps what lies between its two kernels as well.
+        for_weights=("input", math.prod(layer.depthwise_kernel.shape[-2:]) * math.prod(shape[:-1])) if separable
+        else ("input",),
         for_input=after(layer.activation),
     )
 

@@ -21,10 +21,10 @@ class Column:
 
 
 def size(count):
-    """Bytes in words, by powers of 1024: "3.06 MB"."""
+    """Bytes in words, by powers of 1000, as counts are: "3.06 MB"."""
     value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
-        value /= 1024
+        value /= 1000
         del units[0]
     return f"{value:.3g} {units[0]}"
 

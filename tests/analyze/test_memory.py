@@ -88,3 +88,13 @@ def test_half_precision_takes_half_the_room():
     rows = {row.name: row.activation_bytes for row in full.rows}
     assert all(2 * row.activation_bytes == rows[row.name] for row in half.rows if row.name.endswith("conv1"))
     assert half.training_bytes < 0.6 * full.training_bytes
+
+
+def test_a_separable_convolution_keeps_what_lies_between_its_kernels():
+    image = keras.Input((64, 64, 3))
+    x = keras.layers.SeparableConv2D(128, 3, padding="same", activation="relu", name="one")(image)
+    x = keras.layers.SeparableConv2D(16, 3, 2, padding="same", activation="relu", name="two")(x)
+    one, two = (row for row in kerazoo.analyze(keras.Model(image, x)).rows if row.name in ("one", "two"))
+    # In float32: 3 channels between and 128 behind; at half the size, 128 between and 16 behind.
+    assert one.training_bytes == 4 * 64 * 64 * (3 + 128)
+    assert two.training_bytes == 4 * 32 * 32 * (128 + 16)
