@@ -108,3 +108,15 @@ def test_a_layer_that_is_not_built_is_counted_for_an_input():
 def test_what_makes_no_sense_is_refused_in_words(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_counting_for_an_input_draws_nothing_and_says_what_cannot_be_copied():
+    import random
+
+    layer = keras.layers.Conv2D(64, 3)
+    drawn = random.getstate()
+    assert kerazoo.count_parameters(layer, (32, 32, 3)) == 1792
+    assert random.getstate() == drawn
+    layer = keras.layers.Lambda(lambda x: 2 * x)
+    with pytest.raises(ValueError, match="cannot be copied to be tried on an input .*Call it on an input of the shape"):
+        kerazoo.count_parameters(layer, (32, 32, 3))
