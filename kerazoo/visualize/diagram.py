@@ -148,14 +148,17 @@ def block_of(name):
 
 
 def is_small(call):
-    """Whether a call changes values one by one, as norms and activations do, or only arranges them."""
+    """Whether a call changes values one by one, as norms and activations do, or only arranges them.
+
+    Padding does neither: it belongs to the convolution behind it, and the size of the map in front is another.
+    """
     import keras
 
     layers = keras.layers
     return isinstance(call.operation, (
         layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization, layers.Activation, layers.ReLU,
         layers.LeakyReLU, layers.PReLU, layers.ELU, layers.Softmax, layers.Dropout, layers.SpatialDropout2D,
-        layers.Identity, layers.ZeroPadding2D, layers.Flatten, layers.Rescaling,
+        layers.Identity, layers.Flatten, layers.Rescaling,
     ))
 
 

@@ -377,3 +377,11 @@ def test_a_model_that_diverged_is_told():
 def test_gradients_that_are_stopped_are_told():
     with pytest.raises(ValueError, match="needs the gradient .* on its pixels, and there is none"):
         saliency(rounded(), photos(1, 8, 8))
+
+
+def test_padding_in_front_of_a_convolution_changes_no_other_layers_map():
+    image = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 1, name="first")(image)
+    x = keras.layers.Conv2D(4, 3, 2, name="second")(keras.layers.ZeroPadding2D(((0, 1), (0, 1)), name="padded")(x))
+    drawn = words(architecture(keras.Model(image, x)))
+    assert ["8 × 8 × 4" in drawn, "9 × 9 × 4" in drawn, "padded" in drawn, "4 × 4 × 4" in drawn] == [True] * 4
