@@ -2,7 +2,7 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    HALF, STRIP, UNRELATED, accuracies, balanced, beyond_training, chance, entropy, is_guess, known,
+    APART, HALF, STRIP, UNRELATED, accuracies, balanced, beyond_training, chance, entropy, is_guess, known,
 )
 from kerazoo.train.findings import Finding, percent
 
@@ -13,6 +13,7 @@ IMBALANCE, HIGH_IMBALANCE = 10.0, 100.0
 SMALL_INPUT, LARGE_INPUT = 0.05, 20.0
 FAR = 10  # times the loss of guessing
 FORGOTTEN = 3  # times 1 / (1 - momentum) batches, after which a twentieth of the start is left
+LITTLE_DROPOUT = 0.3
 MANY = 100  # batches, after which averages should be of use
 IN_A_ROW = 0.9  # of the images
 COMPARED, EXPECTED = 200, 5  # images, at least, to say that labels do not fit, and of them to be right by chance
@@ -90,6 +91,26 @@ def labels(evidence, at_end):
             early=True,
         )
     return None
+
+
+def noisy(evidence, at_end):
+    """Many labels in training that are wrong: what is learned all the same holds for better labels elsewhere."""
+    model, rows = evidence["model"], evidence["epochs"][-STRIP:]
+    pairs = [(row.get("accuracy"), row.get("val_accuracy")) for row in rows]
+    if len(rows) < STRIP or any(None in pair for pair in pairs) or model.get("augmented") or (
+            model.get("dropout", 0.0) > LITTLE_DROPOUT or not balanced(evidence)):
+        return None  # these make training harder than validation, as they are to
+    # In the mean of an epoch, training is behind: not by much, once validation stands still.
+    if min(after - before for before, after in pairs) < APART or pairs[-1][1] > pairs[0][1] + APART / STRIP:
+        return None
+    return Finding(
+        "labels", "training labels",
+        f"Accuracy is {percent(pairs[-1][1])} in validation and {percent(pairs[-1][0])} in training, without "
+        "augmentation or much dropout: what is learned holds elsewhere, and not for many of the images that it was learned from.",
+        ["look at training images that the model is sure about and that have another label: "
+         "kerazoo.visualize.mistakes", "check whether images were skipped or sorted, and labels were not",
+         "label_smoothing=0.1 in the loss, if they cannot be repaired"],
+    )
 
 
 def unrelated(evidence, at_end):

@@ -560,3 +560,13 @@ def test_averages_that_lag_are_told_above_guessing_too(evidence, known, found):
     assert kinds(evidence) == []
     evidence["samples"][-1]["step"] = 300
     assert kinds(evidence) == found
+
+
+def test_validation_far_above_training_tells_of_wrong_labels(evidence):
+    evidence["epochs"] = [epoch(i, 2.1, 1.2, 0.3 + 0.01 * i, 0.82) for i in range(1, 5)]
+    assert kinds(evidence) == ["labels"] and "many of the images" in findings_of(evidence)[0].evidence
+    for usual in ({"augmented": True}, {"dropout": 0.5}):
+        assert "labels" not in kinds({**evidence, "model": {**evidence["model"], **usual}})
+    # Training accuracy is that of the whole epoch, in which much was learned.
+    evidence["epochs"] = [epoch(i, 2.1 - i / 3, 1.9 - i / 3, 0.2 * i, 0.2 * i + 0.25) for i in range(1, 4)]
+    assert kinds(evidence) == []
