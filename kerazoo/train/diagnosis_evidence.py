@@ -35,7 +35,7 @@ import numpy as np
 
 # Learning rates. "A rough heuristic is that this ratio should be somewhere around 1e-3" (Karpathy, CS231n notes,
 # Neural Networks Part 3, "Ratio of weights:updates"): two decades above and one below are far from it.
-RATIO_HIGH, RATIO_LOW = 1e-1, 1e-4
+RATIO_HIGH, RATIO_USUAL, RATIO_LOW = 1e-1, 1e-3, 1e-4
 # Standard deviations above what chance gives; of a normal distribution, one in a thousand is beyond three.
 UNRELATED = 3.0
 HALF, UNLEARNED = 0.5, 0.1  # of what can be learned

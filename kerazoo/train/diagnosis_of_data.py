@@ -106,7 +106,8 @@ def noisy(evidence, at_end):
     return Finding(
         "labels", "training labels",
         f"Accuracy is {percent(pairs[-1][1])} in validation and {percent(pairs[-1][0])} in training, without "
-        "augmentation or much dropout: what is learned holds elsewhere, and not for many of the images that it was learned from.",
+        "augmentation or much dropout: what is learned holds elsewhere, and not for many of the images that it was "
+        "learned from.",
         ["look at training images that the model is sure about and that have another label: "
          "kerazoo.visualize.mistakes", "check whether images were skipped or sorted, and labels were not",
          "label_smoothing=0.1 in the loss, if they cannot be repaired"],

@@ -12,6 +12,7 @@ from kerazoo.train.findings import Finding, adaptive, percent
 GENERALIZATION = 5.0
 GAP, CLEAR_GAP = 0.05, 0.10  # of accuracy, between training and validation
 SHRUNK = 0.1  # of the norm that kernels had: decay has won
+MOST = 0.8  # of what can be learned
 FLAT_EPOCHS = 5  # a plateau: epochs without an improvement by one percent (FLAT)
 
 
@@ -89,15 +90,17 @@ def guessed(evidence):
 def underfitting(evidence, at_end):
     train, validation = accuracies(evidence, "accuracy"), accuracies(evidence, "val_accuracy")
     over = flat(evidence, FLAT_EPOCHS)
-    if not train or not over and not (at_end and guessed(evidence)):
+    shrunk = np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
+    starved = at_end and shrunk < SHRUNK  # decay has had its way, at any rate
+    if not train or not over and not starved and not (at_end and guessed(evidence)):
         return None
     share = learned(evidence)
-    if share is None or share >= HALF or (validation and train[-1] - validation[-1] > GAP):
+    if share is None or share >= (MOST if starved else HALF) or (validation and train[-1] - validation[-1] > GAP):
         return None
     neighbors = evidence["data"].get("neighbors")
     if share < UNLEARNED and not (neighbors and neighbors["deviations"] > UNRELATED):
         return None  # there may be nothing to learn: a plateau, which says so
-    model, shrunk = evidence["model"], np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
+    model = evidence["model"]
     decays = [f"less weight_decay (it is {model['decay']:.2g})" if model.get("decay") else
               "less weight_decay, or kernel_regularizer"]
     weaker = [

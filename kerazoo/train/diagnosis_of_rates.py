@@ -2,7 +2,7 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, RATIO_HIGH, RATIO_LOW, accuracies, entropy, known, learned_of, ratios,
+    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, accuracies, entropy, is_guess, known, learned_of, ratios,
 )
 from kerazoo.train.findings import CLIP, WARMUP, Finding, adaptive, count, percent
 
@@ -117,7 +117,10 @@ def rate_low(evidence, at_end):
         return None
     ratio = max(seen)
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
-    if ratio >= RATIO_LOW or left < 0.5 or not slow:
+    # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
+    creeps = at_end and ratio < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and losses == sorted(
+        losses, reverse=True) and (not accuracy or is_guess(accuracy[-1], evidence))
+    if not creeps and (ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
     return Finding(
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",

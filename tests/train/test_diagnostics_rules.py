@@ -570,3 +570,19 @@ def test_validation_far_above_training_tells_of_wrong_labels(evidence):
     # Training accuracy is that of the whole epoch, in which much was learned.
     evidence["epochs"] = [epoch(i, 2.1 - i / 3, 1.9 - i / 3, 0.2 * i, 0.2 * i + 0.25) for i in range(1, 4)]
     assert kinds(evidence) == []
+
+
+def test_a_loss_that_creeps_is_told_as_a_low_rate_at_the_end(evidence):
+    evidence["samples"] = [sample(0), *[sample(step, ratio=dict.fromkeys(NAMES, 4e-4)) for step in (1, 50, 100)]]
+    losses = [2.379, 2.334, 2.300, 2.280, 2.270]
+    evidence["epochs"] = [epoch(i, loss, loss, 0.115, 0.12) for i, loss in enumerate(losses, 1)]
+    assert kinds(evidence) == [] and kinds(evidence, at_end=True)[:1] == ["rate_low"]
+    evidence["samples"] = [sample(0), sample(1), sample(50)]  # usual steps: another cause
+    assert "rate_low" not in kinds(evidence, at_end=True)
+
+
+def test_kernels_that_decay_took_are_told_at_the_end_though_half_is_learned(evidence):
+    evidence["epochs"] = [epoch(i, 1.6 - 0.02 * i, 1.5, 0.54 + 0.01 * i, 0.58) for i in range(1, 5)]
+    assert kinds(evidence, at_end=True) == []
+    evidence["shrunk"] = dict.fromkeys(NAMES, 0.03)
+    assert kinds(evidence, at_end=True) == ["underfitting"]
