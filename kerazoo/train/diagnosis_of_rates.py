@@ -108,24 +108,23 @@ def rate_low(evidence, at_end):
     if moves and not any(moves) and (len(moves) > 1 or same):
         seen = [0.0]
     rising = len(rates) > 1 and None not in rates[-2:] and rates[-1] > 1.01 * rates[-2]
-    if not seen:
-        return None
-    start = evidence["samples"][0]["rate"]
+    start = evidence["samples"][0]["rate"] if evidence["samples"] else None
     warming = len(rates) == 1 and None not in (rates[0], start) and rates[0] > 2 * start
     # A warm-up is still to come to its rate, unless there is no training left for it.
     if (rising or warming) and not at_end or not (len(losses) > 1 or at_end):
         return None
-    ratio = max(seen)
+    ratio = max(seen, default=0.0)
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
     # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
     creeps = at_end and ratio < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and losses == sorted(
         losses, reverse=True) and (not accuracy or is_guess(accuracy[-1], evidence))
-    if not creeps and (ratio >= RATIO_LOW or left < 0.5 or not slow):
+    if not creeps and (not seen or ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
+    moved = f"A step changes the weights of a layer by {percent(ratio)} at most (median; 0.1 % is usual), and the"
     return Finding(
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",
-        f"A step changes the weights of a layer by {percent(ratio)} at most (median; 0.1 % is usual), and the loss is "
-        f"{losses[-1]:.3g} after {count(len(losses), 'epoch')}, where it was {first:.3g} at first.",
+        f"{moved if seen else 'The'} loss is {losses[-1]:.3g} after {count(len(losses), 'epoch')}, where it "
+        f"was {first:.3g} at first.",
         [*([f"a shorter warm-up, counted in batches: {WARMUP}"] if rising or warming else []),
          "a learning rate ten to a hundred times higher; kerazoo.train.find_learning_rate(model, train) suggests one",
          *adaptive(evidence, ", which scales each step by itself")], "severe",

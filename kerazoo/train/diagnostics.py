@@ -281,6 +281,8 @@ class Diagnostics(keras.callbacks.Callback):
         elif self._probe is not None and not self._evidence["broken"] and samples and samples[-1]["step"] < self._step:
             begun = time.monotonic()
             self._measure(None)
+            with self._watching():
+                self._compare_sizes({} if self._probe is None else kernels_now(self._probe))
             self._spent += time.monotonic() - begun
         self._elapsed = time.monotonic() - self._begun
         self._judge(at_end=True)

@@ -577,6 +577,9 @@ def test_a_loss_that_creeps_is_told_as_a_low_rate_at_the_end(evidence):
     losses = [2.379, 2.334, 2.300, 2.280, 2.270]
     evidence["epochs"] = [epoch(i, loss, loss, 0.115, 0.12) for i, loss in enumerate(losses, 1)]
     assert kinds(evidence) == [] and kinds(evidence, at_end=True)[:1] == ["rate_low"]
+    evidence["samples"] = [sample(0)]  # a short training, of which no step was measured but that at a rate of 0
+    (finding,) = findings_of(evidence, at_end=True)
+    assert finding.kind == "rate_low" and finding.evidence.startswith("The loss is 2.27 after 5 epochs")
     evidence["samples"] = [sample(0), sample(1), sample(50)]  # usual steps: another cause
     assert "rate_low" not in kinds(evidence, at_end=True)
 
