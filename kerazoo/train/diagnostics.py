@@ -108,6 +108,7 @@ class Diagnostics(keras.callbacks.Callback):
         self._offset, self._done = 0, 0  # batches of the epoch that a run had done before; those done since
         self._kept, self._restored = False, False  # whether a Run follows; whether it goes on
         self._stopped = False  # whether the loss was no number
+        self._sound = True  # whether the weights were numbers when last looked at
 
     # What has been found.
 
@@ -244,7 +245,7 @@ class Diagnostics(keras.callbacks.Callback):
             begun = time.monotonic()
             before, self._before = self._before, None
             self._measure((before, steps))
-            if not self._sound():
+            if not self._sound:
                 self._break(loss, steps, "Weights")
                 return
             self._judge()
@@ -256,9 +257,11 @@ class Diagnostics(keras.callbacks.Callback):
         logs = logging.numbers(logs)
         loss = logs.get("loss")
         beside = logs.get("val_loss")
-        if loss is not None and not math.isfinite(loss) and not self._evidence["broken"]:
+        if self._evidence["broken"]:
+            pass
+        elif loss is not None and not math.isfinite(loss):
             self._break(loss, 1)
-        elif beside is not None and not math.isfinite(beside) and not self._sound() and not self._evidence["broken"]:
+        elif beside is not None and not math.isfinite(beside) and not self._keep(False):
             self._break(loss, 1, "Weights")
         accuracy = accuracy_in(logs)
         self._evidence["epochs"].append({
@@ -387,9 +390,9 @@ class Diagnostics(keras.callbacks.Callback):
             # The first one stays, and so do the last.
             evidence["samples"] = evidence["samples"][:-4:2] + evidence["samples"][-4:]
         numbers = [*seen["std"].values(), *seen["gradient"].values(), *([] if seen["loss"] is None else [seen["loss"]])]
-        if all(map(math.isfinite, numbers)):
-            self._keep()
-        elif self._step == 0 and not evidence["data"].get("broken"):
+        whole = all(map(math.isfinite, numbers))
+        self._sound = self._keep(whole)
+        if not whole and self._step == 0 and not evidence["data"].get("broken"):
             self._place(None)
         if self._judged:  # before, a Run may yet hand over its own
             self._tell(sample)
@@ -403,11 +406,17 @@ class Diagnostics(keras.callbacks.Callback):
         shrunk = {name: size / first[name] for name, size in sizes.items() if first.get(name)}
         self._evidence["shrunk"] = rounded(shrunk)
 
-    def _keep(self):
-        """Copy the weights, to come back to, if they are finite."""
+    def _keep(self, wanted=True):
+        """Copy the weights, to come back to, if they are finite; whether they are.
+
+        On some devices, a ReLU makes zeros of what is no number, and no loss tells of weights that are none.
+        """
+        states.sync(self._model)
         values = states.values_of(self._model.weights)
-        if all(map(states.finite, values)):
+        sound = all(map(states.finite, values))
+        if sound and wanted:
             self._snapshot = values
+        return sound
 
     def _rate(self, past=False):
         """The learning rate of the last batch; past: of some before it as well, for their peak."""
@@ -434,11 +443,6 @@ class Diagnostics(keras.callbacks.Callback):
         else:  # other callbacks may have lowered it already for the next epoch
             highest = max([rate, *[epoch["rate"] for epoch in epochs[-1:]]])
         return {"rate": rate, "highest": highest, "ended": about["ended"]}
-
-    def _sound(self):
-        """Whether all weights are numbers: on some devices, a ReLU makes zeros of what is none, and no loss tells."""
-        states.sync(self._model)
-        return all(map(states.finite, states.values_of(self._model.trainable_variables)))
 
     def _break(self, loss, steps, what="The loss"):
         """The loss, or weights, are no numbers: find out where that began, put finite weights back, and stop."""
