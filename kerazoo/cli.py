@@ -6,7 +6,6 @@ import runpy
 import signal
 import sys
 import textwrap
-import zipfile
 
 import kerazoo
 from kerazoo import registry
@@ -310,7 +309,7 @@ def model_to_export(args):
             if not found:
                 raise FileNotFoundError(f"{path} holds neither best.keras nor last.keras. Name the folder of a "
                                         "training run, or a .keras file.")
-            return kerazoo.load_model(model_file(found), compile=False), path
+            return kerazoo.load_model(found, compile=False), path
         if path.suffix == ".keras":
             return kerazoo.load_model(model_file(path), compile=False), path.parent
         hint = " For a file of weights, name its model: kerazoo export NAME --weights FILE." if path.is_file() else ""
@@ -332,8 +331,6 @@ def model_file(name):
     path = pathlib.Path(name).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
-    if not zipfile.is_zipfile(path):  # of which Keras would say that it is not there
-        raise ValueError(f"{path} is not a .keras file, or damaged: it was cut short, or is another kind of file.")
     return path
 
 

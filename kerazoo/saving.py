@@ -1,5 +1,7 @@
 """Models from `.keras` files."""
 import importlib
+import os
+import zipfile
 
 import keras
 
@@ -20,7 +22,7 @@ def load_model(path, compile=True):
         A `keras.Model`.
 
     Raises:
-        ValueError: if the file is not a Keras model.
+        ValueError: if the file is not a Keras model, or damaged.
 
     Example:
         >>> model = kerazoo.load_model("runs/lenet5_mnist/best.keras")
@@ -29,6 +31,9 @@ def load_model(path, compile=True):
         "augment", "models.augmentation", "models.layers", "models.trained", "train.optimizers", "train.schedules",
     ):
         importlib.import_module(f"kerazoo.{module}")
+    if str(path).endswith(".keras") and os.path.isfile(path) and not zipfile.is_zipfile(path):
+        # Of which Keras would say that it is not there.
+        raise ValueError(f"{path} is not a .keras file, or damaged: it was cut short, or is another kind of file.")
     with deep_graphs():
         model = keras.saving.load_model(path, compile=compile)
     from kerazoo.train import optimizers

@@ -1,13 +1,13 @@
 """Figures as a person says them."""
 
 
-def amount(number):
-    """A count in words, with a unit by its size: 296, 12.34 k, 416.5 k, 15.47 G."""
-    value, units = float(number), ["", "k", "M", "G", "T"]
-    while value >= 999.95 and len(units) > 1:
+def amount(number, unit="", digits=4):
+    """A count in words, with a prefix by its size: 296, 12.34 k, 416.5 k, 15.47 G; of a unit, 3.06 MB."""
+    value, prefixes = float(number), ["", "k", "M", "G", "T"]
+    while value >= 1000 - 5 * 10.0 ** (2 - digits) and len(prefixes) > 1:  # which would be rounded to 1000
         value /= 1000
-        del units[0]
-    return f"{value:,.4g} {units[0]}".rstrip()
+        del prefixes[0]
+    return f"{value:,.{digits}g} {prefixes[0]}{unit}".rstrip()
 
 
 def duration(seconds):

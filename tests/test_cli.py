@@ -116,6 +116,8 @@ def test_a_file_that_was_cut_short_is_told_from_one_that_is_not_there(tmp_path):
     for arguments in (["compare", str(file)], ["export", str(file)], ["export", str(tmp_path)]):
         with pytest.raises(ValueError, match="best.keras is not a .keras file, or damaged"):
             cli.main(arguments)
+    with pytest.raises(ValueError, match="best.keras is not a .keras file, or damaged"):
+        kerazoo.load_model(file)
 
 
 def test_report_writes_a_page(tmp_path, capsys):

@@ -7,6 +7,8 @@ import math
 import pathlib
 from collections.abc import Callable
 
+from kerazoo.words import amount
+
 WIDTH = 160  # characters, of a wide terminal
 SHORTEST = 24  # of the first column, before it is cut
 
@@ -21,12 +23,8 @@ class Column:
 
 
 def size(count):
-    """Bytes in words, by powers of 1000, as counts are: "3.06 MB"."""
-    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
-    while value >= 999.5 and len(units) > 1:
-        value /= 1000
-        del units[0]
-    return f"{value:.3g} {units[0]}"
+    """Bytes in words: "3.06 MB"."""
+    return amount(count, "B", digits=3)
 
 
 def grid(columns, rows):

@@ -9,15 +9,21 @@ import numpy as np
 from kerazoo.train.cached import batches_of
 from kerazoo.train.diagnosis_data import as_it_was
 from kerazoo.train.diagnosis_evidence import RATIO_HIGH, ratios
+from kerazoo.train.diagnosis_model import NORMS
 from kerazoo.train.diagnosis_probe import rectifies
 
-HARMLESS = (  # whose derivatives are sound wherever their inputs are
-    keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.GroupNormalization,
+HARMLESS = (
+    *NORMS,
     keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout, keras.layers.ReLU, keras.layers.ZeroPadding2D,
     keras.layers.MaxPooling2D, keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D,
     keras.layers.GlobalMaxPooling2D, keras.layers.Rescaling, keras.layers.Add, keras.layers.Concatenate,
 )
 LOOKING = 10.0  # seconds, in data in which nothing was found so far
+
+
+def harmless(operation):
+    """Whether a derivative is sound wherever its input is."""
+    return isinstance(operation, HARMLESS) or isinstance(operation, keras.layers.Activation) and rectifies(operation)
 
 
 def broken_data(given):
@@ -55,9 +61,7 @@ def broken_layer(probe, evidence, broken):
         after = kernels[place + 1] if place + 1 < len(kernels) else None
         between = names[names.index(bad[-1]) + 1 : names.index(after) if after else None]
         operations = dict(probe.parts)
-        suspects = [name for name in between if not isinstance(operations[name], HARMLESS)
-                    and not (isinstance(operations[name], keras.layers.Activation) and rectifies(operations[name]))]
-        suspects = suspects or between
+        suspects = [name for name in between if not harmless(operations[name])] or between
         where = " or ".join(suspects[-2:]) if suspects else bad[-1]
         return "backward", where, (
             f"Backward, the gradient of {bad[-1]} is the first that is no finite number, while "

@@ -29,8 +29,7 @@ def look(data):
         {"labels": how many, "counts": {class: images}, "lowest", "highest": label or None, "values": channel values,
         "broken": those of them that are no number, "images": how many, "alike": whether all images are equal,
         "neighbors": as of `about_neighbors`, "in_a_row": of a data set, the share of images with the label of the one
-        before}. Where there are several labels an image (of several outputs), none of
-        them are counted.
+        before}. Where there are several labels an image (of several outputs), none of them are counted.
 
     Raises:
         ValueError: if the data are no images with labels, or have none.
@@ -65,17 +64,18 @@ def look(data):
                 break
     if not batches:
         raise ValueError("data must have at least one batch; got none.")
-    facts = about_labels(np.concatenate(labels), single)
+    y = np.concatenate(labels)
+    facts = about_labels(y, single)
     facts["total"] = getattr(data, "num_examples", None)
-    numbers = classes_of(np.concatenate(labels)) if single else None
+    numbers = classes_of(y) if single else None
     if numbers is not None and len(numbers) > 1:
         facts["in_a_row"] = float((numbers[1:] == numbers[:-1]).mean())  # arrays are shuffled by fit
     facts.update(about_pixels(batches))
-    facts["neighbors"] = about_neighbors(batches, np.concatenate(labels[: len(batches)]), single)
+    facts["neighbors"] = about_neighbors(batches, y, single)
     few = batches[: max(1, 4 * IMAGES // max(1, len(labels[0])))]
     few = list(itertools.takewhile(lambda batch: sizes_of(batch) == sizes_of(few[0]), few))
     x = keras.tree.map_structure(lambda *parts: np.concatenate(parts), *few)
-    return (*sample(x, np.concatenate(labels[: len(few)])), facts)
+    return (*sample(x, y[: sum(map(len, labels[: len(few)]))]), facts)
 
 
 @contextlib.contextmanager

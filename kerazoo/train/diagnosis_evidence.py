@@ -7,7 +7,7 @@ The evidence is a dictionary of plain data that `kerazoo.train.Diagnostics` gath
     first_loss  as logged with the first batch, before anything was learned
     epochs      [{epoch, loss, accuracy, val_loss, val_accuracy, rate, highest, ended, known}], epoch counted from 1;
                 highest: rate in it; ended: whether the schedule's end lies behind; known: the accuracy on the sample at
-                inference, or None: it is only taken where validation is at that of guessing, and training is not
+                inference, or None: it is only taken where validation is far below training
     planned     epochs that fit was asked for
     samples     [{epoch, step, loss, rate, std, peak, gradient, ratio, dead, input}], the first one before training;
                 all but the first four are by layer
@@ -23,11 +23,10 @@ The evidence is a dictionary of plain data that `kerazoo.train.Diagnostics` gath
                 them, and in 10,000 times as many
     peak_rate   the highest learning rate so far
     scheduled   whether the rate follows a schedule
-    model       {norms, activations, dropout, augmented, loss, from_logits, ends_in, optimizer, clipped, decay, half}:
-                what the remedies, and some of the rules, depend on
+    model       {norms, normalized_first, momentum, activations, dropout, augmented, loss, from_logits, ends_in,
+                optimizer, clipped, decay, half}: what the remedies, and some of the rules, depend on
 
 Thresholds are those of the literature or of arithmetic, and stand with their source here or above the rules.
-
 """
 import math
 
@@ -85,7 +84,8 @@ def is_guess(accuracy, evidence):
     return known(accuracy, evidence) < UNLEARNED and accuracy < 2 * chance(evidence)
 
 
-def accuracies(evidence, name):
+def logged(evidence, name):
+    """One figure of the epochs that have it, such as "loss"."""
     return [epoch[name] for epoch in evidence["epochs"] if epoch.get(name) is not None]
 
 
@@ -123,6 +123,6 @@ def balanced(evidence):
 
 def improves(evidence):
     """Whether training has learned most of what can be learned, or its loss still falls from epoch to epoch."""
-    losses = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None]
+    losses = logged(evidence, "loss")
     share = learned(evidence) if evidence["epochs"] else None
     return (share or 0.0) >= HALF or len(losses) > 1 and losses[-1] < (1 - FLAT) * losses[-2]

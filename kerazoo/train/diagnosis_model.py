@@ -23,14 +23,14 @@ def about_model(model, probe):
     clipped, decay, half} of a model."""
     layers = list(layers_of(model))
     names = collections.Counter(activation_name(layer) for layer in layers)
-    names_of_parts = [name for name, _ in probe.parts]
-    entered = names_of_parts.index(probe.entered) if probe.entered in names_of_parts else len(names_of_parts)
+    entered = next((place for place, (name, _) in enumerate(probe.parts) if name == probe.entered), len(probe.parts))
+    momenta = [layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     rule, name, last = unwrapped(model.optimizer), loss_name(model), probe.parts[-1][1]
     return {
         "norms": any(isinstance(layer, NORMS) for layer in layers),
         # A norm behind the first kernel takes back what the scale of pixels does.
         "normalized_first": any(isinstance(one, NORMS) for _, one in probe.parts[entered : entered + 2]),
-        "momentum": max((one.momentum for one in layers if isinstance(one, NORMS[0])), default=0.0),
+        "momentum": max(momenta, default=0.0),
         "activations": sorted(name for name, times in names.items() if name and times >= USUAL),
         "dropout": max((float(layer.rate) for layer in layers if isinstance(layer, keras.layers.Dropout)), default=0.0),
         "augmented": any(augments(layer) for layer in layers),

@@ -2,7 +2,7 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    APART, HALF, STRIP, UNRELATED, accuracies, balanced, beyond_training, chance, entropy, is_guess, known,
+    APART, HALF, STRIP, UNRELATED, logged, balanced, beyond_training, chance, entropy, is_guess, known,
 )
 from kerazoo.train.findings import Finding, percent
 
@@ -122,7 +122,7 @@ def unrelated(evidence, at_end):
         return None
     if data.get("alike") or evidence["samples"] and (evidence["samples"][0].get("input") or [0, 1])[1] < SMALL_INPUT:
         return None  # there is nothing in the images to be alike in
-    train, seen = accuracies(evidence, "accuracy"), accuracies(evidence, "val_accuracy")
+    train, seen = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
     by_heart = bool(train) and known(train[-1], evidence) > HALF
     # A mean: of few images, now and then more are right by chance. What is not known by heart may yet be learned.
     last = [*(seen or train)[-STRIP:], *([] if by_heart else train[-1:])]
@@ -188,49 +188,58 @@ def loss(evidence, at_end):
 
 
 def averages(evidence, at_end):
-    return None if not evidence["model"].get("norms") else beside(evidence, at_end, right=False)
-
-
-def validation(evidence, at_end):
-    return beside(evidence, at_end, right=True)
-
-
-def beside(evidence, at_end, right):
-    """Validation at that of guessing, training not; right: whether the model is right about training images as well."""
-    epochs = [epoch for epoch in evidence["epochs"] if epoch.get("known") is not None]
-    last = evidence["epochs"][-1:]
-    if len(epochs) < STRIP - 1 or epochs[-1:] != last or evidence["epochs"][-2] != epochs[-2]:
+    if not evidence["model"].get("norms") or not (looked := looked_again(evidence)):
         return None
-    # On which side of the gap the training images are at inference.
-    sides = [epoch["known"] > (epoch["accuracy"] + epoch["val_accuracy"]) / 2 for epoch in epochs]
-    guess = beyond_training(evidence)
-    seen = (
-        f"Validation accuracy is {percent(last[0]['val_accuracy'])}{', that of guessing,' if guess else ''} and "
-        f"training accuracy is {percent(last[0]['accuracy'])}. On images of the training set, without augmentation and "
-        f"as at inference, it is {percent(last[0]['known'])}"
-    )
-    if right and guess and all(sides[-2:]):
-        return Finding(
-            "validation", "validation data",
-            f"{seen}: the model is right there, and what it has learned does not hold for the validation data.",
-            ["prepare validation images just as training images: the same range of pixels, order of channels, and size",
-             "number their classes alike: kerazoo.data.load does, by the names of the folders",
-             "look at some of both, with their labels",
-             "if both are alike, it has learned by heart: more images, kerazoo.augment, or published weights and "
-             "kerazoo.train.fine_tune"], "severe",
-        )
+    sides, guess, seen = looked
     # Averages take their time: what they do not know yet they may know soon.
     batches, momentum = evidence["samples"][-1]["step"], evidence["model"].get("momentum") or 0.0
     due = batches * (1 - momentum) >= FORGOTTEN or at_end and (guess or batches >= MANY)
-    if not right and due and len(sides) >= (2 if guess else STRIP) and not any(sides[-STRIP:]):
-        return Finding(
-            "averages", "batch norms",
-            f"{seen}: the means and deviations that batch norms keep for inference are not those of the batches.",
-            ["train on: their averages take some hundred batches to follow (a momentum of 0.99 forgets one percent a "
-             "batch)", "larger batches, and shuffled ones", "a lower learning rate at the end: "
-             "kerazoo.train.WarmupCosine", "norm=\"group\", which keeps no averages"],
-        )
-    return None
+    if not due or len(sides) < (2 if guess else STRIP) or any(sides[-STRIP:]):
+        return None
+    return Finding(
+        "averages", "batch norms",
+        f"{seen}: the means and deviations that batch norms keep for inference are not those of the batches.",
+        ["train on: their averages take some hundred batches to follow (a momentum of 0.99 forgets one percent a "
+         "batch)", "larger batches, and shuffled ones", "a lower learning rate at the end: "
+         "kerazoo.train.WarmupCosine", "norm=\"group\", which keeps no averages"],
+    )
+
+
+def validation(evidence, at_end):
+    looked = looked_again(evidence)
+    if not looked:
+        return None
+    sides, guess, seen = looked
+    if not guess or not all(sides[-2:]):
+        return None
+    return Finding(
+        "validation", "validation data",
+        f"{seen}: the model is right there, and what it has learned does not hold for the validation data.",
+        ["prepare validation images just as training images: the same range of pixels, order of channels, and size",
+         "number their classes alike: kerazoo.data.load does, by the names of the folders",
+         "look at some of both, with their labels",
+         "if both are alike, it has learned by heart: more images, kerazoo.augment, or published weights and "
+         "kerazoo.train.fine_tune"], "severe",
+    )
+
+
+def looked_again(evidence):
+    """What a second look at training images, as at inference, says of validation that is far below training.
+
+    Returns:
+        ([whether they are nearer to training than to validation, of each epoch with such a look], whether validation is
+        at guessing, what was seen in words); None without two looks, or if the last two epochs had none.
+    """
+    epochs, last = [epoch for epoch in evidence["epochs"] if epoch.get("known") is not None], evidence["epochs"][-2:]
+    if len(epochs) < 2 or epochs[-2:] != last:
+        return None
+    sides = [epoch["known"] > (epoch["accuracy"] + epoch["val_accuracy"]) / 2 for epoch in epochs]
+    guess, last = beyond_training(evidence), last[-1]
+    return sides, guess, (
+        f"Validation accuracy is {percent(last['val_accuracy'])}{', that of guessing,' if guess else ''} and "
+        f"training accuracy is {percent(last['accuracy'])}. On images of the training set, without augmentation and "
+        f"as at inference, it is {percent(last['known'])}"
+    )
 
 
 def imbalance(evidence, at_end):

@@ -1,10 +1,10 @@
-"""What losses and accuracies show: overfitting, underfitting, plateaus."""
+"""What losses and logged show: overfitting, underfitting, plateaus."""
 import math
 
 import numpy as np
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, STRIP, UNLEARNED, UNRELATED, accuracies, balanced, entropy, is_guess, known, learned,
+    FLAT, HALF, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
 )
 from kerazoo.train.findings import Finding, adaptive, percent
 
@@ -64,7 +64,7 @@ def overfitting(evidence, at_end):
 
 def flat(evidence, epochs):
     """Whether the training loss has not fallen by a hundredth over so many epochs, at a rate that was still there."""
-    losses = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None]
+    losses = logged(evidence, "loss")
     if len(losses) < epochs + 1 or not all(map(math.isfinite, losses)):
         return False
     rates, peak = [epoch.get("rate") for epoch in evidence["epochs"]], evidence["peak_rate"]
@@ -76,8 +76,8 @@ def flat(evidence, epochs):
 
 def guessed(evidence):
     """Whether the last epochs have the loss and the accuracy of guessing, and are not on their way to others."""
-    losses, floor = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None], entropy(evidence)
-    train = accuracies(evidence, "accuracy")
+    losses, floor = logged(evidence, "loss"), entropy(evidence)
+    train = logged(evidence, "accuracy")
     if len(losses) < STRIP or floor is None or not balanced(evidence):
         return False
     stays = min(losses) > (1 - STRIP * FLAT) * losses[0]
@@ -88,7 +88,7 @@ def guessed(evidence):
 
 
 def underfitting(evidence, at_end):
-    train, validation = accuracies(evidence, "accuracy"), accuracies(evidence, "val_accuracy")
+    train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
     over = flat(evidence, FLAT_EPOCHS)
     shrunk = np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
     starved = at_end and shrunk < SHRUNK  # decay has had its way, at any rate
@@ -125,11 +125,11 @@ def underfitting(evidence, at_end):
 
 
 def plateau(evidence, at_end):
-    losses = [epoch["loss"] for epoch in evidence["epochs"] if epoch.get("loss") is not None]
+    losses = logged(evidence, "loss")
     over = flat(evidence, FLAT_EPOCHS)
     if not over and not (at_end and guessed(evidence)):
         return None
-    train = accuracies(evidence, "accuracy")
+    train = logged(evidence, "accuracy")
     share = learned(evidence)
     if share is not None and share > 0.95:
         return None

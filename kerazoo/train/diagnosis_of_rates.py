@@ -2,7 +2,7 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, accuracies, entropy, is_guess, known, learned_of, ratios,
+    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, logged, entropy, is_guess, known, learned_of, ratios,
 )
 from kerazoo.train.findings import CLIP, WARMUP, Finding, adaptive, count, percent
 
@@ -21,18 +21,18 @@ def frozen(evidence, at_end):
 
 
 def rate_high(evidence, at_end):
-    epochs, first = evidence["epochs"], evidence["first_loss"]
+    first = evidence["first_loss"]
     seen, what = ratios(evidence), evidence.get("broken")
     if what and what["direction"] == "backward":
         seen = [one for one in seen if math.isfinite(one)]  # no step has done that
     ratio = max(seen, default=0.0)
     floor = entropy(evidence)
-    losses = [epoch["loss"] for epoch in epochs if epoch.get("loss") is not None]
+    losses = logged(evidence, "loss")
     finite = [loss for loss in losses if math.isfinite(loss)]
     first = None if first is None or not math.isfinite(first) else first
     grown, severity = None, "severe"
     # What was logged may hold penalties and weights of classes: under many right answers it says little.
-    guessing = learned_of(accuracies(evidence, "accuracy"), evidence) < HALF
+    guessing = learned_of(logged(evidence, "accuracy"), evidence) < HALF
     # No step has caused what was no number before the first.
     begun = all(map(math.isfinite, evidence["samples"][0].get("std", {}).values())) if evidence["samples"] else True
     if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH and begun:
@@ -64,22 +64,32 @@ def rate_high(evidence, at_end):
 
 
 def rate_low(evidence, at_end):
-    epochs, first = evidence["epochs"], evidence["first_loss"]
+    return never_warm(evidence) or too_low(evidence, at_end)
+
+
+def never_warm(evidence):
+    """A warm-up that is longer than the training."""
     ahead = evidence.get("ahead")
-    if ahead and ahead["within"] < AHEAD * ahead["beyond"]:
-        return Finding(
-            "rate_low", "the schedule",
-            f"In this training of {count(evidence['planned'], 'epoch')}, the rate comes to {ahead['within']:.2g} at "
-            f"most, and would come to {ahead['beyond']:.2g} later: the warm-up is longer than the training.",
-            [f"a warm-up of some epochs, where an epoch has `steps` batches: {WARMUP}", "train for longer"], "severe",
-            early=True,
-        )
-    losses = [epoch["loss"] for epoch in epochs if epoch.get("loss") is not None and math.isfinite(epoch["loss"])]
+    if not ahead or ahead["within"] >= AHEAD * ahead["beyond"]:
+        return None
+    return Finding(
+        "rate_low", "the schedule",
+        f"In this training of {count(evidence['planned'], 'epoch')}, the rate comes to {ahead['within']:.2g} at most, "
+        f"and would come to {ahead['beyond']:.2g} later: the warm-up is longer than the training.",
+        [f"a warm-up of some epochs, where an epoch has `steps` batches: {WARMUP}", "train for longer"], "severe",
+        early=True,
+    )
+
+
+def too_low(evidence, at_end):
+    """A rate that has run out, or under which hardly anything moves."""
+    epochs, first = evidence["epochs"], evidence["first_loss"]
+    losses = [loss for loss in logged(evidence, "loss") if math.isfinite(loss)]
     if not losses or first is None or not math.isfinite(first):
         return None
     rates = [epoch.get("rate") for epoch in epochs]
     peak, planned = evidence["peak_rate"], evidence["planned"] or 0
-    floor, accuracy = entropy(evidence), accuracies(evidence, "accuracy")
+    floor, accuracy = entropy(evidence), logged(evidence, "accuracy")
     left = losses[-1] / min(first, floor or first)
     if floor is None and accuracy:
         left = 1 - known(accuracy[-1], evidence)

@@ -239,14 +239,14 @@ class Diagnostics(keras.callbacks.Callback):
             seen = loss if ripe else self._previous
             self._previous = loss
             if seen is not None and not math.isfinite(float(seen)):
-                self._break(float(seen), steps)
+                self._break(f"The loss became {float(seen)}", steps)
                 return
         if self._before is not None:
             begun = time.monotonic()
             before, self._before = self._before, None
             self._measure((before, steps))
             if not self._sound:
-                self._break(loss, steps, "Weights")
+                self._break(weights_became(loss), steps)
                 return
             self._judge()
             self._cost = time.monotonic() - begun
@@ -260,16 +260,15 @@ class Diagnostics(keras.callbacks.Callback):
         if self._evidence["broken"]:
             pass
         elif loss is not None and not math.isfinite(loss):
-            self._break(loss, 1)
+            self._break(f"The loss became {loss}", 1)
         elif beside is not None and not math.isfinite(beside) and not self._keep(False):
-            self._break(loss, 1, "Weights")
+            self._break(weights_became(loss), 1)
         accuracy = accuracy_in(logs)
         self._evidence["epochs"].append({
             "epoch": epoch + 1, "loss": loss, "accuracy": logs.get(accuracy), "val_loss": logs.get("val_loss"),
             "val_accuracy": logs.get(f"val_{accuracy}"), **self._rates(), "known": None,
         })
         if self._probe is not None and (beyond_training(self._evidence) or far_apart(self._evidence)):
-            states.sync(self._model)
             with self._watching():
                 self._evidence["epochs"][-1]["known"] = self._probe.accuracy()
         self._judge()
@@ -284,8 +283,6 @@ class Diagnostics(keras.callbacks.Callback):
         elif self._probe is not None and not self._evidence["broken"] and samples and samples[-1]["step"] < self._step:
             begun = time.monotonic()
             self._measure(None)
-            with self._watching():
-                self._compare_sizes({} if self._probe is None else kernels_now(self._probe))
             self._spent += time.monotonic() - begun
         self._elapsed = time.monotonic() - self._begun
         self._judge(at_end=True)
@@ -362,8 +359,8 @@ class Diagnostics(keras.callbacks.Callback):
         states.sync(self._model)
         evidence = self._evidence
         with self._watching():
-            seen = self._probe()
-            ratio = {} if step is None else update_ratios(step[0], kernels_now(self._probe), max(step[1], 1))
+            seen, kernels = self._probe(), kernels_now(self._probe)
+            ratio = {} if step is None else update_ratios(step[0], kernels, max(step[1], 1))
             if getattr(unwrapped(self._model.optimizer), "gradient_accumulation_steps", None) and (
                     not any(ratio.values())):
                 ratio = {}  # what is accumulated has moved nothing yet
@@ -384,8 +381,7 @@ class Diagnostics(keras.callbacks.Callback):
         evidence["samples"].append(sample)
         if not self._step:
             evidence["outputs"] = seen["outputs"]
-        if step is not None:
-            self._compare_sizes(step[0])
+        self._compare_sizes(kernels)
         if len(evidence["samples"]) > KEPT:
             # The first one stays, and so do the last.
             evidence["samples"] = evidence["samples"][:-4:2] + evidence["samples"][-4:]
@@ -444,7 +440,7 @@ class Diagnostics(keras.callbacks.Callback):
             highest = max([rate, *[epoch["rate"] for epoch in epochs[-1:]]])
         return {"rate": rate, "highest": highest, "ended": about["ended"]}
 
-    def _break(self, loss, steps, what="The loss"):
+    def _break(self, said, steps):
         """The loss, or weights, are no numbers: find out where that began, put finite weights back, and stop."""
         model, evidence = self.model, self._evidence
         if self._before is not None:
@@ -465,8 +461,7 @@ class Diagnostics(keras.callbacks.Callback):
                 last = next((s["step"] for s in reversed(evidence["samples"]) if s["std"]), 0)
                 back = f" The model has the weights of {f'batch {last}' if last else 'the start'} again."
         self._place(
-            f"{what} became {loss if what == 'The loss' else f'no numbers, at a loss of {loss:.3g},'} by batch "
-            f"{self._step} of the training, in epoch {self._epoch}.{back}", broken
+            f"{said} by batch {self._step} of the training, in epoch {self._epoch}.{back}", broken
         )
         model.stop_training = self._stopped = True
         self._judge()
@@ -545,6 +540,10 @@ def accuracy_in(logs):
     usual = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
     others = [name for name in logs if name.endswith("accuracy") and not name.startswith("val_") and "top" not in name]
     return next((name for name in (*usual, *others) if name in logs), None)
+
+
+def weights_became(loss):
+    return "Weights became no numbers," + ("" if loss is None else f" at a loss of {float(loss):.3g},")
 
 
 def say(text):

@@ -4,8 +4,8 @@ import dataclasses
 import datetime
 import json
 import math
-import pathlib
 import os
+import pathlib
 import struct
 import zipfile
 

@@ -365,6 +365,22 @@ def test_weights_that_are_no_numbers_end_the_training_though_no_loss_tells():
     assert diagnostics.findings[0].where == "root" and "rate_high" not in kinds(diagnostics)
 
 
+def test_weights_that_are_no_numbers_end_a_training_that_logs_no_loss():
+    class Silent(keras.Model):
+        """A functional model whose step logs no loss, and takes away a weight."""
+
+        def train_step(self, *args):
+            self.layers[-1].bias.assign(np.full(2, np.nan))
+            return {"seen": keras.ops.ones(())}
+
+    image = keras.Input((6, 6, 1))
+    model = Silent(image, keras.layers.Dense(2, name="head")(keras.layers.Flatten()(image)))
+    model.compile("sgd", SPARSE)
+    diagnostics = Diagnostics((IMAGES, LABELS), verbose=False)
+    fit(model, diagnostics, epochs=2)
+    assert "nan" in kinds(diagnostics) and all(np.isfinite(weight).all() for weight in model.get_weights())
+
+
 def test_batches_of_several_sizes_are_looked_at():
     class Batches(keras.utils.PyDataset):
         def __len__(self):
