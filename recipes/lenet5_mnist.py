@@ -2,7 +2,7 @@
 
 Test accuracy, mean and standard deviation over the seeds 0, 1, 2, and minutes of CPU time:
 
-    python recipes/lenet5_mnist.py                                                    # 98.93 ± 0.16 %, 1 minute
+    python recipes/lenet5_mnist.py                                                    # 98.68 ± 0.38 %, 1 minute
     python recipes/lenet5_mnist.py --dataset mnist --epochs 20 --output runs/mnist    # 99.35 ± 0.13 %, 2.3 minutes
 
 The first takes the sample of MNIST that comes with kerazoo. Other data sets and models work as well: --help.
