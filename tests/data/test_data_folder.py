@@ -325,4 +325,4 @@ train = iter(kerazoo.data.load(f"folder:{sys.argv[1]}", "train", 4))
 next(train)
 """
     # Files are being read while Python shuts down; the limit stands for "never", which it was.
-    run_python(code, tmp_path, timeout=120)
+    run_python(code, tmp_path, timeout=600)

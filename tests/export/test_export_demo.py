@@ -276,10 +276,10 @@ def test_the_command_prints_its_address_serves_and_ends_at_ctrl_c(places, tmp_pa
             assert said, (line, process.stderr.read())
             # An open connection, as a browser keeps one, must not hold up the end.
             with socket.create_connection(said[1].removeprefix("http://").split(":")), \
-                    urllib.request.urlopen(said[1], timeout=60) as page:
+                    urllib.request.urlopen(said[1], timeout=300) as page:
                 assert b"gray - kerazoo" in page.read()
                 process.send_signal(signal.SIGINT)
-                rest, errors = process.communicate(timeout=60)
+                rest, errors = process.communicate(timeout=300)
         finally:
             process.kill()
     assert (process.returncode, rest, errors) == (0, "", "")

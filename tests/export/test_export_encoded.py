@@ -242,12 +242,12 @@ def test_halving_rounds_as_pillow_does(tmp_path):
 
 
 def test_a_header_without_end_is_given_up():
-    # A comment of a million blocks of one byte.
-    endless = IMAGES["gif gray"][:13] + b"\0" * 768 + b"\x21\xfe" + b"\x01\x20" * 1_000_000 + b"\0,"
+    # A comment of ten million blocks of one byte.
+    endless = IMAGES["gif gray"][:13] + b"\0" * 768 + b"\x21\xfe" + b"\x01\x20" * 10_000_000 + b"\0,"
     begun = time.monotonic()
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"image 1 of 1"):
         decode([endless])
-    assert time.monotonic() - begun < 15  # all of it would take half a minute and more
+    assert time.monotonic() - begun < 120  # all of it would take five minutes and more
 
 
 def test_a_batch_keeps_its_order():

@@ -37,7 +37,7 @@ NAMES = ["zéro", "<b>one</b>", "two", "two", "four & five", "six", "seven"]
 def tab(chromium):
     """A page with an empty profile; what it asked for and what its console said are checked at the end."""
     page = chromium.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(300_000)
     requests, complaints = [], []
     page.on("request", lambda request: requests.append(request.url))
     page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)
@@ -302,6 +302,6 @@ def test_the_demo_shows_classes_and_heatmaps_until_ctrl_c(tab, demo, saved_model
     (folder,) = tmp_path.iterdir()
     assert not [file for file in folder.rglob("*") if file.is_file() and file.stat().st_size]
     demo.send_signal(signal.SIGINT)
-    rest, errors = demo.communicate(timeout=60)
+    rest, errors = demo.communicate(timeout=300)
     assert (demo.returncode, rest, errors) == (0, "", "")
     assert not list(tmp_path.iterdir())

@@ -248,7 +248,7 @@ def test_hosts_that_do_not_come(run_python):
         "from kerazoo.errors import plain_errors\n"
         "from kerazoo.train import distribute\n"
         "plain_errors()\n"
-        "distribute(hosts='203.0.113.1:1,localhost:2', timeout=1)\n", backend="jax", check=False, timeout=60,
+        "distribute(hosts='203.0.113.1:1,localhost:2', timeout=1)\n", backend="jax", check=False, timeout=240,
     )
     assert result.returncode == 1
     assert "Host 1 (localhost:2): waiting for '203.0.113.1:1,localhost:2', 1 seconds at most." in result.stdout

@@ -17,6 +17,8 @@ from kerazoo.weights import writers
 
 HERE = pathlib.Path(__file__).parent
 FLIPS = 400
+# Of the processor, on any machine: none takes a tenth of it, and one whose work has no bound takes far more.
+LIMIT = 30
 
 
 def neighbor(name):
@@ -71,7 +73,7 @@ def reports(files):
     """Let one fresh process read them."""
     before = listing(files.parent)
     result = subprocess.run(
-        [sys.executable, HERE / "worker.py", files, str(FLIPS)], capture_output=True, text=True, timeout=120
+        [sys.executable, HERE / "worker.py", files, str(FLIPS)], capture_output=True, text=True, timeout=900
     )
     assert result.returncode == 0, result.stderr[-3000:]
     report = json.loads(result.stdout)
@@ -106,7 +108,7 @@ def test_nothing_of_a_hostile_file_is_run_and_no_other_file_opened(name, reports
 @pytest.mark.parametrize("name", CASES)
 def test_a_hostile_file_costs_little_time_and_memory(name, reports):
     report = reports["cases"][name]
-    assert report["seconds"] < 2
+    assert report["seconds"] < LIMIT
     assert report["memory"] < 2 * report["size"] + 200e6
 
 
@@ -165,10 +167,10 @@ def test_a_model_stays_as_it_was_where_a_file_fits_nearly(spoil, write, resnet, 
     state = {name: array if name.endswith("tracked") else array + np.float32(0.5) for name, array in state.items()}
     spoil(state)
     write(tmp_path / "weights", state)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(kerazoo.weights.WeightsError, match="do not fit resnet18: ") as caught:
         kerazoo.load_weights(resnet, tmp_path / "weights")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < LIMIT
     assert len(str(caught.value)) < 1000 and str(caught.value).isprintable()
     for weight, old in zip(resnet.get_weights(), before):
         assert weight.tobytes() == old.tobytes()

@@ -42,7 +42,7 @@ def start(tag, prepare="", **environment):
 
 
 def output(child):
-    out, err = child.communicate(timeout=30)
+    out, err = child.communicate(timeout=300)
     assert child.returncode == 0, err
     return out.strip()
 
@@ -52,7 +52,7 @@ def part_of(tag):
 
 
 def wait_for_part(tag, length):
-    for _ in range(1000):
+    for _ in range(30_000):
         if part_of(tag).is_file() and part_of(tag).stat().st_size >= length:
             return
         time.sleep(0.01)
@@ -132,7 +132,7 @@ def test_an_interrupted_program_leaves_a_part_to_go_on_from(signal_number, serve
     child = start(tag)
     wait_for_part(tag, HALF)
     child.send_signal(signal_number)
-    _, errors = child.communicate(timeout=30)
+    _, errors = child.communicate(timeout=300)
     assert child.returncode == -signal_number and ("KeyboardInterrupt" in errors) == (signal_number == signal.SIGINT)
     assert not location(tag).exists()
     assert fetch(tag).read_bytes() == server.content
