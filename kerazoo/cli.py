@@ -215,7 +215,13 @@ def compare(args):
 
 
 def report(args):
-    print(kerazoo.visualize.report(*args.runs, path=args.output))
+    from kerazoo.visualize.reports import make
+
+    path, found = make(args.runs, args.output)
+    for run in found:
+        for what, why in dict.fromkeys(run.missing):
+            print(f"{run.name}: {what}: {why}", file=sys.stderr)
+    print(path)
 
 
 def describe_weights(model, name):

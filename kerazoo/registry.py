@@ -181,8 +181,8 @@ def served_as(model):
 
 def check_name(name):
     if not isinstance(name, str) or name not in table():
-        raise ValueError(f"Unknown model {name!r}{nearest(name, table())} kerazoo.list_models() names all "
-                         f"{len(table())} models.")
+        raise ValueError(f"Unknown model {name!r}{nearest(name, table())} `kerazoo list`, or in Python "
+                         f"kerazoo.list_models(), names all {len(table())} models.")
     return name
 
 

@@ -115,7 +115,8 @@ def compare(*models, input_shape=None):
     if len(models) == 1 and isinstance(models[0], (list, tuple)):
         models = models[0]
     if not models:
-        raise ValueError("compare takes names of models, or models; got none. kerazoo.list_models() names them all.")
+        raise ValueError("compare takes names of models, or models; got none. `kerazoo list`, or in Python "
+                         "kerazoo.list_models(), names them all.")
     return Comparison([summary(model, input_shape) for model in models])
 
 

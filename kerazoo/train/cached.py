@@ -262,12 +262,17 @@ def check_data(data, name):
     """Refuse what cannot be gone through twice, or is no pair of images and labels."""
     if isinstance(data, (tuple, list)):
         lengths = [len(part) for part in data if hasattr(part, "__len__") and hasattr(part, "shape")]
-        if len(data) not in (2, 3) or len(lengths) != len(data) or len(set(lengths)) != 1 or not lengths[0]:
+        if lengths and not any(lengths):
+            raise ValueError(f"{name} must have at least one image; got arrays without any.")
+        if len(data) not in (2, 3) or len(lengths) != len(data) or len(set(lengths)) != 1:
             raise ValueError(
                 f"{name} must be (images, labels) or (images, labels, weights), arrays of one length, or a data set of "
                 f"batches; got {len(data)} parts of lengths {lengths}."
             )
         return
+    if isinstance(data, str):
+        raise ValueError(f"{name} must be a data set, not the name of one; got {data!r}. It is read by "
+                         f"kerazoo.data.load({data!r}, \"train\").")
     if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         what = f"an array {tuple(data.shape)} without labels" if hasattr(data, "shape") else f"a {type(data).__name__}"
         raise ValueError(

@@ -47,7 +47,7 @@ def look(data):
         facts["neighbors"] = about_neighbors(parts, y[some], single)
         rows = np.unique(np.linspace(0, len(y) - 1, min(len(y), 4 * IMAGES)).astype(int))
         return (*sample(rows_of(x, rows), y[rows]), facts)
-    if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
+    if isinstance(data, str) or hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         cached.check_data(data, "data")
     batches, labels, single, begun = [], [], True, time.monotonic()
     with as_it_was(data) as data:

@@ -19,6 +19,14 @@ NO_KERNELS = ("bias", "gamma", "beta", "alpha", "embeddings")
 SCALE = 1024.0  # of the loss, where gradients are computed in float16, in which small ones are zero
 
 
+def foreign_size(model, images):
+    """(size of the images, size that the model takes) where they are not the same; None where they are."""
+    shape = tuple(getattr(images, "shape", ()))[1:]
+    wanted = tuple(model.inputs[0].shape[1:]) if len(model.inputs) == 1 else ()
+    alike = len(shape) != len(wanted) or all(size in (None, given) for size, given in zip(wanted, shape))
+    return None if alike else (shape, wanted)
+
+
 def order(model):
     """Keras's notes of the calls that the outputs depend on at inference, each behind what it needs.
 

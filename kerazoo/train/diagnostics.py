@@ -21,7 +21,7 @@ from kerazoo.train.diagnosis_break import broken_data, broken_layer
 from kerazoo.train.diagnosis_data import look
 from kerazoo.train.diagnosis_evidence import beyond_training, far_apart
 from kerazoo.train.diagnosis_model import about_model, about_rate, foresee
-from kerazoo.train.diagnosis_probe import Probe, kernels_now, length, update_ratios
+from kerazoo.train.diagnosis_probe import Probe, foreign_size, kernels_now, length, update_ratios
 from kerazoo.train.diagnosis_rules import findings_of
 from kerazoo.train.distribution import is_chief, several_hosts
 from kerazoo.train.findings import Finding, count, ordered, sentence
@@ -88,7 +88,9 @@ class Diagnostics(keras.callbacks.Callback):
         if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
             raise ValueError(f"every must be a positive number of batches, or None to go by time; got {every!r}.")
         self.every, self.verbose = every, bool(verbose)
-        self._folder = None if folder is None else pathlib.Path(folder)
+        self._folder = None if folder is None else pathlib.Path(folder).expanduser()
+        if self._folder is not None and self._folder.is_file():
+            raise ValueError(f"folder must be a folder, such as that of a run; got the file {self._folder}.")
         # Names with an underscore are no part of a checkpoint.
         self._data = data
         self._images, self._labels, self._facts = look(data)
@@ -334,6 +336,12 @@ class Diagnostics(keras.callbacks.Callback):
             if self.verbose and is_chief():
                 why = "on several hosts" if several_hosts() else f"in {model.name}, which is not functional"
                 say(f"Diagnostics sees no layers {why}: it goes by losses, accuracies and data.")
+            return
+        if misfit := foreign_size(model, self._images):
+            warnings.warn(
+                f"Diagnostics was given images of {misfit[0]}, and {model.name} takes {misfit[1]} (height, width, "
+                "channels): give it the data set that fit gets. It looks at no layers.", stacklevel=2,
+            )
             return
         with self._watching():
             self._probe = Probe(model, self._images, self._labels)

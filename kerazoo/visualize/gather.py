@@ -12,7 +12,7 @@ BATCH = 64
 
 
 @dataclasses.dataclass
-class Run:
+class Gathered:
     """What a report tells of one run: what was found in its folder, the model, and its answers to test images."""
 
     name: str
@@ -29,7 +29,7 @@ class Run:
 
 def look(left, model, data):
     """All that is known of a run; what cannot be had is noted, and does not stop the rest."""
-    run = Run(str(left.folder), left)
+    run = Gathered(str(left.folder), left)
     run.missing += [("A file", sentence) for sentence in left.problems]
     run.model = load(run) if model is None else model
     if run.model is None:

@@ -6,7 +6,7 @@ from kerazoo.visualize import runs
 from kerazoo.visualize.gather import look
 from kerazoo.visualize.page import page
 from kerazoo.visualize.run_facts import facts_table, subtitle, title_of
-from kerazoo.visualize.sections import beside, beside_curves, diagnosis, inside, layers, missing, tests, training
+from kerazoo.visualize.sections import below, beside, beside_curves, diagnosis, inside, layers, missing, tests, training
 
 
 def report(*folders, path=None, model=None, data=None):
@@ -36,6 +36,11 @@ def report(*folders, path=None, model=None, data=None):
         >>> kerazoo.visualize.report("runs/lenet5_mnist")
         PosixPath('runs/lenet5_mnist/report.html')
     """
+    return make(folders, path, model, data)[0]
+
+
+def make(folders, path=None, model=None, data=None):
+    """Write the report -> (its path, what is told, a `Gathered` a run)."""
     if not folders:
         raise ValueError("folders: got none, wanted the folder of a training run, such as runs/x, or several.")
     if len(folders) > 1 and (model is not None or data is not None):
@@ -46,7 +51,7 @@ def report(*folders, path=None, model=None, data=None):
     found = [look(one, model, data) for one in left]
     content = single(found[0]) if len(found) == 1 else several(found)
     write(path, content)
-    return path
+    return path, found
 
 
 def check_model(model):
@@ -102,7 +107,7 @@ def several(found):
         ("Diagnosis", beside(found, diagnosis)),
         ("Test images", beside(found, tests)),
         ("Inside the models", beside(found, inside)),
-        ("Layers", beside(found, layers)),
+        ("Layers", below(found, layers)),
         ("Not in this report", beside([run for run in found if run.missing], missing)),
     ]
     return page(f"{len(found)} runs side by side", subtitle(found), sections, "several")

@@ -194,6 +194,11 @@ def beside(found, part):
     return f'<div class="beside">{columns}</div>' if columns else ""
 
 
+def below(found, part):
+    """The same, one below the other: for what is as wide as a page."""
+    return "".join(f"<h3>{escape(run.name)}</h3>{part(run)}" for run in found)
+
+
 def attempt(run, what, draw):
     """A picture, or a sentence about why there is none."""
     try:

@@ -52,9 +52,19 @@ def curves(log, title=None):
             if len(figures[key]):
                 values = figures[key] * (100 if name == "accuracy" else 1)
                 axes.plot(range(1, len(values) + 1), values, style, color=color, label=label, marker=".")
+        if name == "loss":
+            mark_broken(axes, figures)
         finish(axes, "accuracy (%)" if name == "accuracy" else name, [line.get_label() for line in axes.lines])
     figure.suptitle(title or "", parse_math=False)
     return figure
+
+
+def mark_broken(axes, figures):
+    """A cross at each epoch whose loss is no number; of a validation, NaN says that an epoch had none."""
+    broken = [*np.flatnonzero(~np.isfinite(figures["loss"])), *np.flatnonzero(np.isinf(figures["val_loss"]))]
+    if broken:
+        axes.plot(np.unique(broken) + 1, [0.03] * len(set(broken)), "x", color=COLORS[5], label="loss is no number",
+                  transform=axes.get_xaxis_transform())
 
 
 def figures_of(log, name):
@@ -69,12 +79,14 @@ def figures_of(log, name):
 
 def curves_of_runs(logs):
     """The same figures of several runs in one picture: {name of the run: its log}; None if they have none."""
-    wanted = ("val_accuracy", "val_loss", "loss")
-    shown = [name for name in wanted if any(usable(log.get(name)) for log in logs.values())][:2]
+    wanted = ("val_accuracy", "val_loss", "accuracy", "loss")
+    shown = [name for name in wanted if any(usable(log.get(name)) for log in logs.values())]
     if not shown:
         return None
-    figure = Figure(figsize=(5 * len(shown), 4.2), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown):
+    columns = min(len(shown), 2)
+    rows = -(-len(shown) // columns)
+    figure = Figure(figsize=(5 * columns, 4.2 * rows), layout="constrained")
+    for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, shown):
         share = 100 if "accuracy" in name else 1
         names = lines_of_runs(axes, {run: np.array(log.get(name) or []) * share for run, log in logs.items()})
         part = "validation" if name.startswith("val_") else "training"

@@ -261,6 +261,8 @@ def test_files_hold_the_diagnosis(tmp_path):
 @pytest.mark.parametrize(("data", "message"), [
     (DATA[0], "an array (96, 12, 12, 1) without labels"),
     ((DATA[0], LABELS[:5]), "arrays of one length"),
+    ((DATA[0][:0], LABELS[:0]), "at least one image; got arrays without any"),
+    ("mnist", "kerazoo.data.load('mnist', \"train\")"),
     (3, "got a int"),
     (iter([DATA]), "gone through again"),
 ])
@@ -268,6 +270,19 @@ def test_data_that_are_none_are_refused_in_words(data, message):
     with pytest.raises(ValueError) as error:
         Diagnostics(data)
     assert message in str(error.value)
+
+
+def test_a_folder_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "run").write_text("text")
+    with pytest.raises(ValueError, match="folder must be a folder, such as that of a run; got the file .*run"):
+        Diagnostics(DATA, folder=tmp_path / "run")
+
+
+def test_images_that_the_model_does_not_take_are_told_and_end_no_training():
+    diagnostics = Diagnostics((np.zeros((64, 16, 16, 3)), np.arange(64) % 3), verbose=False)
+    model = compiled(kerazoo.cnn_mnist(input_shape=(12, 12, 1), classes=3), rate=1e-3)
+    with pytest.warns(UserWarning, match=r"images of \(16, 16, 3\), and cnn_mnist takes \(12, 12, 1\)"):
+        fit(model, diagnostics, epochs=1)
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "often"])
