@@ -17,6 +17,22 @@ def pytest_configure(config):
     config.addinivalue_line("filterwarnings", "error:::kerazoo")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting_for_iterators():
+    """Data sets of tests, and those that Keras makes of arrays, as kerazoo's own are: see kerazoo.data.tensors.untuned.
+
+    Else the tests sleep for a quarter of their time.
+    """
+    import tensorflow as tf
+
+    from kerazoo.data.tensors import untuned
+
+    iterate = tf.data.Dataset.__iter__
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf.data.Dataset, "__iter__", lambda data: iterate(data.with_options(untuned())))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def fresh_settings():
     """No test sees the random state or the settings of another."""

@@ -1,4 +1,5 @@
 """Batches as a tf.data pipeline: what a split is under TensorFlow, and how streamed sets are read everywhere."""
+import os
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from kerazoo.data.parts import Images, Stream
 from kerazoo.data.reading import reading
 
 STREAM_BUFFER = 8192  # undecoded records among which a streamed set is shuffled
+MOST_CALLS = 16  # in parallel
+AHEAD = 2  # batches that are ready before they are asked for
 
 
 def import_tensorflow(what):
@@ -26,6 +29,24 @@ def import_tensorflow(what):
         except RuntimeError:
             pass  # in use already, by someone's choice
     return tf
+
+
+def parallel_calls():
+    return min(os.cpu_count() or 1, MOST_CALLS)
+
+
+def untuned():
+    """Options of a data set whose iterators are gone at once.
+
+    TensorFlow 2.21 tunes a data set's parallelism in a thread that, when an iterator ends, may miss that it is to stop:
+    then it sleeps on for as long as the iterator has lived, up to a minute, and the training waits for it. With as many
+    calls as there are cores, there is nothing to be tuned.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 class Pipeline:
@@ -49,13 +70,13 @@ class Pipeline:
 
         with tf.device("CPU:0"):
             begins = tf.data.Dataset.from_tensors(0).map(lambda _: self.begin(epochs))
-            dataset = self.read(begins).map(self.finish, num_parallel_calls=tf.data.AUTOTUNE)
-            options = tf.data.Options()
+            dataset = self.read(begins).map(self.finish, num_parallel_calls=parallel_calls())
+            options = untuned()
             options.deterministic = True
             count = len(self.job.plan)
             if not epochs.batch:
                 dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-            dataset = dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+            dataset = dataset.with_options(options).prefetch(AHEAD)
         if epochs.batch:
             # An asserted length would not let the first, shorter epoch pass. Keras asks for that of the others.
             dataset.cardinality = lambda: tf.constant(count, tf.int64)
@@ -92,7 +113,7 @@ class Pipeline:
         def pick(rows, draws):
             return tf.gather(self.pixels, rows), tf.gather(self.labels, rows), draws
 
-        return begins.flat_map(places).map(pick, num_parallel_calls=tf.data.AUTOTUNE)
+        return begins.flat_map(places).map(pick, num_parallel_calls=parallel_calls())
 
     def through_python(self, begins):
         """The same, from files that Pillow decodes, or pixels that it resizes; its threads share the work."""
@@ -143,7 +164,7 @@ class Pipeline:
         def batch(index, group):
             return group.batch(plan.batch_size)
 
-        decoded = begins.flat_map(places).map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        decoded = begins.flat_map(places).map(decode, num_parallel_calls=parallel_calls())
         grouped = decoded.group_by_window(
             lambda index, *_: index, batch, window_size_func=lambda index: tf.gather(sizes, index)
         )

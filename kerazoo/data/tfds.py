@@ -15,7 +15,7 @@ from kerazoo.data.checks import first_line, some
 from kerazoo.data.images import fit_tensor
 from kerazoo.data.parts import MIXED_SIZE, SPLITS, Images, Source, Stream, rows_of
 from kerazoo.data.progress import progress
-from kerazoo.data.tensors import import_tensorflow
+from kerazoo.data.tensors import import_tensorflow, parallel_calls, untuned
 
 OFFLINE = 'or use "mnist_sample", which comes with kerazoo and needs no network'
 
@@ -191,14 +191,14 @@ def labelled(builder, split):
 
 def read_split(builder, name, split, shape):
     """(pixels, labels) of a stored split, in memory; images of differing size are brought to `shape`."""
-    import tensorflow as tf
     import tensorflow_datasets as tfds
 
     count = builder.info.splits[split].num_examples
     pixels, labels = np.empty((count, *shape), "uint8"), np.empty(count, "int64")
     once = tfds.ReadConfig(try_autocache=False)
     records = builder.as_dataset(split=split, as_supervised=True, shuffle_files=False, read_config=once)
-    records = records.map(lambda image, label: (fit_tensor(image, shape), label), num_parallel_calls=tf.data.AUTOTUNE)
+    records = records.map(lambda image, label: (fit_tensor(image, shape), label), parallel_calls())
+    records = records.with_options(untuned())
     place = 0
     with progress(f"Reading {name} {split}", count, "image") as done:
         for some_pixels, some_labels in records.batch(256).prefetch(2).as_numpy_iterator():
