@@ -8,8 +8,9 @@
 
 Broken runs are broken on purpose in one way each, on real data (MNIST, Fashion-MNIST, CIFAR-10); healthy ones are short
 trainings with sensible settings. A broken run counts as told where the first finding is the one expected; a healthy one
-where there is none. The runs are in `diagnosis_cases.py`, `diagnosis_healthy.py`, `diagnosis_harder.py` and
-`diagnosis_held.py`: the held ones were written by someone who had not seen the rules, and were run once on them.
+where there is none. The runs are in `diagnosis_cases.py`, `diagnosis_healthy.py`, `diagnosis_harder.py`,
+`diagnosis_mistakes.py` and `diagnosis_held.py`: the last ones, which are held aside, were written by someone who had not
+seen the rules, and were run once on them.
 """
 import argparse
 import json
@@ -23,6 +24,7 @@ import time
 import diagnosis_harder  # noqa: F401, its cases, and those of the next, join the others
 import diagnosis_healthy  # noqa: F401
 import diagnosis_held  # noqa: F401
+import diagnosis_mistakes  # noqa: F401
 from diagnosis_cases import CASES, images, ready
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
