@@ -224,7 +224,8 @@ def test_a_layer_used_in_two_models_counts_its_use_in_this_one_alone():
 
 
 @pytest.mark.parametrize("name", [
-    "MobileNetV2", "EfficientNetB0", "NASNetMobile", "Xception", "ConvNeXtTiny", "MobileNetV3Small",
+    "MobileNetV2", "EfficientNetB0", pytest.param("NASNetMobile", marks=pytest.mark.slow), "Xception", "ConvNeXtTiny",
+    "MobileNetV3Small",
 ])
 def test_models_of_keras_applications(name):
     model = getattr(keras.applications, name)(weights=None, input_shape=(224, 224, 3))
@@ -371,12 +372,13 @@ def test_expressions_of_keras_ops_are_layers_too():
     assert not analysis.notes and analysis.receptive_field == (7, 7) and analysis.rows[-1].receptive_field is None
 
 
+@pytest.mark.slow
 def test_the_deepest_model_of_the_zoo_within_seconds():
     analysis = kerazoo.analyze(kerazoo.resnet1202())
     assert len(analysis.rows) > 4_000 and analysis.receptive_field == (5_597, 5_597)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends_say_the_same(run_python, backend):
     code = "import kerazoo; print(kerazoo.analyze(kerazoo.resnet18()))"
     assert run_python(code, backend=backend).stdout.strip() == str(kerazoo.analyze(kerazoo.resnet18()))

@@ -115,7 +115,7 @@ def test_what_makes_no_sense_is_refused_in_words(call, message):
         call()
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends_measure_the_same(run_python, backend):
     code = """
 import keras, kerazoo

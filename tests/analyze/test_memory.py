@@ -18,7 +18,12 @@ KEPT = {
 }
 
 
-@pytest.mark.parametrize("name", KEPT)
+LONG = ("inception_v3", "resnet50", "efficientnet_b0")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in KEPT
+])
 def test_what_training_keeps_is_what_tensorflow_keeps(name):
     benchmark = runpy.run_path(str(SCRIPT))
     model = kerazoo.create_model(name, input_shape=KEPT[name])
@@ -29,6 +34,7 @@ def test_what_training_keeps_is_what_tensorflow_keeps(name):
 INFERENCE = ("lenet5", "resnet18", "resnet20", "densenet40_12", "efficientnet_lite0", "resnet50", "efficientnet_b0")
 
 
+@pytest.mark.slow
 def test_what_inference_needs_is_what_tensorflow_allocates(run_python):
     # A process of its own, since oneDNN, which lays tensors out in its own way, is turned off at the start.
     code = f"""

@@ -273,6 +273,7 @@ assert strategy.num_replicas_in_sync == 2 and np.isfinite(losses).all(), losses
 
 
 @tensorflow_only
+@pytest.mark.slow
 def test_replicas_in_threads_do_not_mix_each_others_labels():
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     result = subprocess.run(

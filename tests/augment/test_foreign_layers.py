@@ -204,6 +204,7 @@ def test_a_layer_that_cannot_be_compiled_says_so_after_loading_too(tmp_path):
     assert np.isfinite(loaded.train_on_batch(IMAGES, LABELS))
 
 
+@pytest.mark.slow
 def test_inside_compose_they_run_as_in_the_list():
     row = Compose([RandomAffine(rotation=10), make(keras_cv.layers, "RandAugment"), MixUp(0.2)])
     model = build([row], jit="auto")

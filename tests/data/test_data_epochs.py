@@ -139,6 +139,7 @@ def test_too_few_images_for_the_devices_are_refused():
         evaluation_size(3, 8, 8)
 
 
+@pytest.mark.slow
 def test_fit_on_two_devices_begins_where_it_is_told_to(run_python):
     code = """
 import tensorflow as tf

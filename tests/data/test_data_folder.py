@@ -312,6 +312,7 @@ def test_without_an_image_to_spare_there_is_no_validation(tmp_path):
     assert (len(train), validation, len(test)) == (1, None, 1)
 
 
+@pytest.mark.slow
 def test_python_exits_in_the_middle_of_an_epoch(tmp_path, run_python):
     noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype="uint8")
     for name in ("cat", "dog"):

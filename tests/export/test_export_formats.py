@@ -542,6 +542,7 @@ def test_threads_that_are_quiet_together_leave_the_terminal_as_it_was(capfd):
     assert capfd.readouterr().out == "heard\n"
 
 
+@pytest.mark.slow
 def test_a_state_dict_is_tried_with_torchvision_where_there_is_one(tmp_path, capsys, monkeypatch):
     pytest.importorskip("torch", reason="PyTorch is not installed")
     # AlexNet as torchvision has it, since a torchvision made for another PyTorch cannot be imported.

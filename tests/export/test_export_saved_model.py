@@ -56,7 +56,9 @@ def pixels(batch, height=8, width=8, channels=1):
     return np.random.default_rng(7).integers(0, 256, (batch, height, width, channels), dtype="uint8")
 
 
-@pytest.fixture(scope="module", params=[plain, pytest.param(softmax, marks=pytest.mark.slow), mixed])
+@pytest.fixture(scope="module", params=[
+    plain, *(pytest.param(one, marks=pytest.mark.slow) for one in (softmax, mixed)),
+])
 def exported(request, tmp_path_factory):
     keras.utils.set_random_seed(0)
     model = request.param()
@@ -144,6 +146,7 @@ def test_what_a_norm_in_front_of_the_head_gives_is_the_features():
     np.testing.assert_allclose(extract(images=tf.constant(batch))["features"], wanted, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_has_no_slope_has_no_grad_cam(tmp_path):
     images = keras.Input((8, 8, 1))
     x = keras.layers.GlobalAveragePooling2D()(keras.ops.sign(keras.layers.Conv2D(3, 3)(images)))
@@ -158,6 +161,7 @@ def test_other_shapes_are_refused_and_not_answered(exported):
             loaded.signatures["serving_default"](images=tf.zeros(shape))
 
 
+@pytest.mark.slow
 def test_names_that_tensorflow_does_not_take(tmp_path):
     layers = [keras.layers.Flatten(name="my layer"), keras.layers.Dense(3, name="köpfe")]
     model = keras.Sequential([keras.Input((8, 8, 1)), *layers], name="mein modell")
@@ -349,6 +353,7 @@ def python(code, **environment):
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_another_backend_is_told_to_rebuild_on_tensorflow(tmp_path):
     pytest.importorskip("jax")
     code = (

@@ -148,6 +148,7 @@ def test_two_mixers_in_a_row_mix_what_was_mixed():
     assert total == pytest.approx(-(soft * np.asarray(ops.log_softmax(logits))).sum(-1).mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_with_mixing_trains_saves_and_loads(tmp_path):
     images, labels = data(16)
     model = build([RandomAffine(rotation=10, seed=1), MixUp(0.2, seed=1)])

@@ -71,7 +71,9 @@ def test_heads_hear_of_mixed_labels():
     assert loss == pytest.approx(each[0] + 0.3 * (each[1] + each[2]), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", [
+    name if name == "googlenet" else pytest.param(name, marks=pytest.mark.slow) for name in WEIGHTS
+])
 def test_at_inference_nothing_depends_on_the_heads(name):
     images, labels = data(name)
     model = build(name)

@@ -67,7 +67,7 @@ def reference(tmp_path_factory):
     return folder, logits
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 def test_models_agree_across_backends(backend, reference, run_python):
     folder, expected = reference
     result = run_python(CLIENT.format(models=MODELS), folder, backend=backend)

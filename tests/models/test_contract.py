@@ -137,7 +137,7 @@ def test_convolutions_have_a_bias_exactly_where_no_norm_follows():
     assert biased(build("resnet20", norm="none")) == {True}
 
 
-@pytest.mark.parametrize("name", quick(FAMILIES))
+@pytest.mark.parametrize("name", quick(FAMILIES, QUICKEST))
 def test_gray_and_many_channel_images(name):
     for channels, preprocessing in ((1, "imagenet"), (4, "unit")):
         shape = (*FAMILIES[name][:2], channels)
@@ -195,7 +195,7 @@ def test_softmax_on_request():
 
 
 @pytest.mark.parametrize(("policy", "name"), [
-    pytest.param(policy, name, marks=() if name in KINDS else pytest.mark.slow)
+    pytest.param(policy, name, marks=() if name in KINDS and policy == "mixed_float16" else pytest.mark.slow)
     for policy in ("mixed_float16", "mixed_bfloat16") for name in FAMILIES
 ])
 def test_mixed_precision_keeps_pixels_and_logits_in_float32(name, policy):
@@ -240,9 +240,9 @@ def test_weights_can_come_from_a_file(tmp_path):
     np.testing.assert_array_equal(trained(images((32, 32, 3))), again(images((32, 32, 3))))
 
 
-@pytest.mark.parametrize("name", [
+@pytest.mark.parametrize("name", quick([
     *KINDS, "googlenet_bn", "densenet121", "tf_resnet50_v2", "resnext50_32x4d", "wide_resnet28_10",
-])
+], QUICKEST))
 def test_every_trainable_variable_gets_a_gradient(name):
     import tensorflow as tf
 

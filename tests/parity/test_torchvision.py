@@ -11,6 +11,7 @@ from kerazoo.weights.writers import to_torchvision, write_pytorch, write_safeten
 # One of each family, the smallest.
 SMALL = ("alexnet", "vgg11_bn", "resnet18", "densenet121", "googlenet_bn", "inception_v3", "efficientnet_b0")
 QUICK = (*SMALL, "resnext50_32x4d")
+LIGHT = ("alexnet", "resnet18", "googlenet_bn")
 
 
 def has_torchvision(name):
@@ -54,7 +55,9 @@ def test_logits_agree(name, make, agree):
 
 
 @pytest.mark.parametrize("kind", ["legacy pickle", "safetensors"])
-@pytest.mark.parametrize("name", [name for name in SMALL if name != "vgg11_bn"])
+@pytest.mark.parametrize("name", [
+    name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in SMALL if name != "vgg11_bn"
+])
 def test_logits_agree_from_other_kinds_of_files(name, kind, make, agree, torch):
     def save(state, path):
         if kind == "legacy pickle":
@@ -68,7 +71,7 @@ def test_logits_agree_from_other_kinds_of_files(name, kind, make, agree, torch):
     agree(name, make(name), sizes(name)[:1], save, **options(name))
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", [pytest.param("jax", marks=pytest.mark.slow), "torch"])
 @pytest.mark.parametrize("name", [
     name if name == "resnet18" else pytest.param(name, marks=pytest.mark.slow) for name in SMALL
 ])
@@ -94,7 +97,9 @@ def test_auxiliary_heads_are_loaded_where_the_model_has_them(name, size, make, t
 
 
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [
+    name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in SMALL
+])
 def test_torchvision_loads_what_is_written_for_it(name, ending, make, torch, random_images, logits_of, assert_close,
                                                   tmp_path):
     size, path = sizes(name)[1], tmp_path / f"weights.{ending}"

@@ -19,6 +19,7 @@ def run(name, folder, *options, backend="tensorflow"):
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_leaves_a_model_and_an_export(tmp_path):
     """On a folder of one's own, with weights from a file: the road that the docstring names."""
     import kerazoo

@@ -82,6 +82,7 @@ def test_same_curve_on_eight_devices_of_jax(folder, alone):
     check_same(folder, "eight", alone)
 
 
+@pytest.mark.slow
 def test_same_curve_on_two_hosts_of_jax_and_the_loss_of_one(folder, alone):
     hosts = free_hosts()
     first, second = [

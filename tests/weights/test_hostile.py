@@ -112,6 +112,7 @@ def test_a_hostile_file_costs_little_time_and_memory(name, reports):
     assert report["memory"] < 2 * report["size"] + 200e6
 
 
+@pytest.mark.slow
 def test_a_model_stays_as_it_was(files):
     model = kerazoo.lenet5()
     before = [weight.copy() for weight in model.get_weights()]

@@ -73,7 +73,7 @@ def test_float16_outputs_are_told_from_logits_by_their_full_sum():
     assert decode_predictions(probabilities, top=1)[0][0][1] == pytest.approx(0.001, rel=1e-2)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_tensors_of_every_backend_are_taken(backend, run_python):
     if backend == "torch":
         pytest.importorskip("torch")

@@ -528,7 +528,7 @@ def test_an_exception_while_assigning_leaves_the_model_as_it_was(error, last, st
     assert len(done) >= last + 1 and all(before[name].tobytes() == after[name].tobytes() for name in before)
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_other_backends_go_back_too(backend, run_python, tmp_path):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     kerazoo.save_weights(randomize(build("resnet20")), tmp_path / "model.safetensors")
@@ -582,7 +582,7 @@ def test_every_layout_can_be_tried_on_every_network():
             assert set(names) <= set(layers)
 
 
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_model_does_not_hang_on_the_file(backend, run_python, tmp_path):
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     model = randomize(build("resnet20"))

@@ -286,4 +286,5 @@ def test_readers_need_neither_torch_nor_keras(crafted, tmp_path):
         "from kerazoo.weights import readers\n"
         "for path in sys.argv[1:]: assert len(readers.read(path)) == 2"
     )
-    subprocess.run([sys.executable, "-c", code, *(tmp_path / kind for kind in crafted.WRITERS)], check=True, timeout=600)
+    files = [tmp_path / kind for kind in crafted.WRITERS]
+    subprocess.run([sys.executable, "-c", code, *files], check=True, timeout=600)
