@@ -9,8 +9,8 @@
 Broken runs are broken on purpose in one way each, on real data (MNIST, Fashion-MNIST, CIFAR-10); healthy ones are short
 trainings with sensible settings. A broken run counts as told where the first finding is the one expected; a healthy one
 where there is none. The runs are in `diagnosis_cases.py`, `diagnosis_healthy.py`, `diagnosis_harder.py`,
-`diagnosis_mistakes.py` and `diagnosis_held.py`: the last ones are held aside: they were written by someone who had
-not seen the rules, and were run once on them.
+`diagnosis_mistakes.py` and `diagnosis_held.py`; those of the last file are held aside: they were written by someone who
+had not seen the rules, and were run once on them.
 """
 import argparse
 import json

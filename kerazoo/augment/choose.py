@@ -203,7 +203,7 @@ def check_layers(layers):
         if not self_contained(layer):
             raise ValueError(
                 f"layers: received {getattr(layer, 'name', layer)!r} among them, wanted layers of kerazoo.augment "
-                "alone, and none inside them that draws from a seed of its own. Put others beside this layer, not into it."
+                "alone, and none inside them that draws from a seed of its own. Put others beside this layer."
             )
         if layer.output_size(991, 997) != (991, 997):
             raise ValueError(

@@ -39,8 +39,8 @@ def untuned():
     """Options of a data set whose iterators are gone at once.
 
     TensorFlow 2.21 tunes a data set's parallelism in a thread that, when an iterator ends, may miss that it is to stop:
-    then it sleeps on for as long as the iterator has lived, up to a minute, and the training waits for it. With as many
-    calls as there are cores, there is nothing to be tuned.
+    then it sleeps on for about as long as the iterator has lived, and the training waits for it. With as many calls as
+    there are cores, there is nothing to be tuned.
     """
     import tensorflow as tf
 

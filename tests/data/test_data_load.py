@@ -75,6 +75,12 @@ def test_fit_takes_it_as_it_is():
     assert model.predict(test, verbose=0).shape == (2000, 10)
 
 
+@pytest.mark.parametrize("augmentation", [[], [RandomCrop((24, 24))]])
+def test_no_training_waits_for_the_tuning_of_its_data(augmentation):
+    for dataset in load("mnist_sample", batch_size=128, augmentation=augmentation):
+        assert dataset.options().autotune.enabled is False
+
+
 def test_categorical_labels_are_one_hot():
     _, labels = next(iter(load("mnist_sample", "test", 64, label_mode="categorical")))
     _, integers = next(iter(load("mnist_sample", "test", 64)))
