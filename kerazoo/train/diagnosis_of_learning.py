@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
+    APART, FLAT, HALF, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
 )
 from kerazoo.train.findings import Finding, adaptive, percent
 
@@ -91,16 +91,21 @@ def underfitting(evidence, at_end):
     train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
     over = flat(evidence, FLAT_EPOCHS)
     shrunk = np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
+    model = evidence["model"]
     starved = at_end and shrunk < SHRUNK  # decay has had its way, at any rate
-    if not train or not over and not starved and not (at_end and guessed(evidence)):
+    # More is dropped than is kept, and without that the model knows much more.
+    drowned = at_end and bool(train and validation) and model.get("dropout", 0.0) > HALF and (
+        validation[-1] - train[-1] > APART
+    )
+    if not train or not over and not starved and not drowned and not (at_end and guessed(evidence)):
         return None
     share = learned(evidence)
-    if share is None or share >= (MOST if starved else HALF) or (validation and train[-1] - validation[-1] > GAP):
+    if share is None or share >= (MOST if starved or drowned else HALF) or (
+            validation and train[-1] - validation[-1] > GAP):
         return None
     neighbors = evidence["data"].get("neighbors")
     if share < UNLEARNED and not (neighbors and neighbors["deviations"] > UNRELATED):
         return None  # there may be nothing to learn: a plateau, which says so
-    model = evidence["model"]
     decays = [f"less weight_decay (it is {model['decay']:.2g})" if model.get("decay") else
               "less weight_decay, or kernel_regularizer"]
     weaker = [
@@ -112,12 +117,13 @@ def underfitting(evidence, at_end):
     first = [*(decays if shrunk < SHRUNK else []), *weaker, larger] if strong else [larger, *weaker]
     return Finding(
         "underfitting", f"the last {FLAT_EPOCHS} epochs" if over else "",
-        f"Training accuracy stays at {percent(train[-1])}"
+        f"Training accuracy {'stays at' if over or not drowned else 'has come to'} {percent(train[-1])}"
         + (f", validation accuracy at {percent(validation[-1])}" if validation else "")
         + (f", and the training loss has not fallen by 1 % in {FLAT_EPOCHS} epochs" if over else "")
         + (f", although {percent(neighbors['right'] / neighbors['images'])} of images have the label of the image that "
            "is most like them" if share < UNLEARNED else "")
-        + ": the model cannot tell the training images apart."
+        + (f": dropout of {model['dropout']:.2g} leaves too little to learn from." if drowned and not over else
+           ": the model cannot tell the training images apart.")
         + (f" Its kernels have shrunk to {percent(shrunk)} of what they were (median)." if shrunk < SHRUNK else ""),
         [*first, *(decays if shrunk >= SHRUNK else []), "a lower learning rate at the end: kerazoo.train.WarmupCosine",
          *([] if model.get("norms") else ["norm=\"batch\""])],

@@ -126,11 +126,13 @@ def too_low(evidence, at_end):
     ratio = max(seen, default=0.0)
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
     # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
-    creeps = at_end and ratio < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and losses == sorted(
-        losses, reverse=True) and (not accuracy or is_guess(accuracy[-1], evidence))
+    # The first ones may be larger: plain gradient descent has the steepest part of the way before it.
+    creeps = at_end and (seen[-1] if seen else 0.0) < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and (
+        losses == sorted(losses, reverse=True)) and (not accuracy or is_guess(accuracy[-1], evidence))
     if not creeps and (not seen or ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
-    moved = f"A step changes the weights of a layer by {percent(ratio)} at most (median; 0.1 % is usual), and the"
+    ratio, most = (seen[-1], "in the end") if creeps and seen else (ratio, "at most")
+    moved = f"A step changes the weights of a layer by {percent(ratio)} {most} (median; 0.1 % is usual), and the"
     return Finding(
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",
         f"{moved if seen else 'The'} loss is {losses[-1]:.3g} after {count(len(losses), 'epoch')}, where it "

@@ -577,6 +577,8 @@ def test_a_loss_that_creeps_is_told_as_a_low_rate_at_the_end(evidence):
     losses = [2.379, 2.334, 2.300, 2.280, 2.270]
     evidence["epochs"] = [epoch(i, loss, loss, 0.115, 0.12) for i, loss in enumerate(losses, 1)]
     assert kinds(evidence) == [] and kinds(evidence, at_end=True)[:1] == ["rate_low"]
+    evidence["samples"][1] = sample(1, ratio=dict.fromkeys(NAMES, 4e-3))  # plain gradient descent begins so
+    assert "by 0.04 % in the end" in findings_of(evidence, at_end=True)[0].evidence
     evidence["samples"] = [sample(0)]  # a short training, of which no step was measured but that at a rate of 0
     (finding,) = findings_of(evidence, at_end=True)
     assert finding.kind == "rate_low" and finding.evidence.startswith("The loss is 2.27 after 5 epochs")
@@ -589,3 +591,14 @@ def test_kernels_that_decay_took_are_told_at_the_end_though_half_is_learned(evid
     assert kinds(evidence, at_end=True) == []
     evidence["shrunk"] = dict.fromkeys(NAMES, 0.03)
     assert kinds(evidence, at_end=True) == ["underfitting"]
+
+
+def test_dropout_that_leaves_too_little_is_told_at_the_end(evidence):
+    evidence["epochs"] = [epoch(i, 2.4 - 0.1 * i, 1.4 - 0.1 * i, 0.28 + 0.03 * i, 0.62 + 0.03 * i) for i in range(1, 6)]
+    evidence["model"]["dropout"] = 0.95
+    assert kinds(evidence) == []
+    (finding,) = findings_of(evidence, at_end=True)
+    assert finding.kind == "underfitting" and "dropout of 0.95 leaves too little" in finding.evidence
+    assert finding.remedies[0] == "less dropout (it is 0.95)"
+    evidence["model"]["dropout"] = 0.5  # as is usual
+    assert kinds(evidence, at_end=True) == []
