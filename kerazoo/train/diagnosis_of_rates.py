@@ -81,6 +81,13 @@ def never_warm(evidence):
     )
 
 
+def last_at_rate(evidence):
+    """The last of the ratios that was measured at half the highest rate or more; None where there is none."""
+    peak = evidence["peak_rate"] or math.inf
+    at_rate = [sample for sample in evidence["samples"] if (sample.get("rate") or 0.0) >= HALF * peak]
+    return next(iter(reversed(ratios({**evidence, "samples": at_rate}))), None)
+
+
 def too_low(evidence, at_end):
     """A rate that has run out, or under which hardly anything moves."""
     epochs, first = evidence["epochs"], evidence["first_loss"]
@@ -127,11 +134,12 @@ def too_low(evidence, at_end):
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
     # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
     # The first ones may be larger: plain gradient descent has the steepest part of the way before it.
-    creeps = at_end and (seen[-1] if seen else 0.0) < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and (
+    later = last_at_rate(evidence) if seen else None
+    creeps = at_end and (ratio if later is None else later) < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and (
         losses == sorted(losses, reverse=True)) and (not accuracy or is_guess(accuracy[-1], evidence))
     if not creeps and (not seen or ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
-    ratio, most = (seen[-1], "in the end") if creeps and seen else (ratio, "at most")
+    ratio, most = (ratio, "at most") if later is None or not creeps else (later, "in the end")
     moved = f"A step changes the weights of a layer by {percent(ratio)} {most} (median; 0.1 % is usual), and the"
     return Finding(
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",

@@ -355,6 +355,9 @@ class Diagnostics(keras.callbacks.Callback):
     def _due(self):
         if self._step == 0:
             return True  # how far the first step goes tells much
+        planned = (self.params.get("steps") or 0) * (self._evidence["planned"] or 0)
+        if 0 < planned - self._step <= (getattr(self._model, "steps_per_execution", None) or 1):
+            return True  # and the last one, of a short training perhaps the only other one
         if self.every is not None:
             return self._step + 1 - self._evidence["samples"][-1]["step"] >= self.every
         now = time.monotonic()

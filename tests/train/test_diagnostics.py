@@ -272,6 +272,14 @@ def test_data_that_are_none_are_refused_in_words(data, message):
     assert message in str(error.value)
 
 
+def test_the_first_step_and_the_last_of_a_short_training_are_measured():
+    diagnostics = Diagnostics(DATA, verbose=False)
+    fit(compiled(network()), diagnostics, epochs=2)
+    measures = [m for m in diagnostics.as_json()["measures"] if m["layers"]["conv1"]["update_ratio"] is not None]
+    steps = 2 * len(LABELS) // 16
+    assert measures[0]["step"] == 1 and measures[-1]["step"] == steps
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "run").write_text("text")
     with pytest.raises(ValueError, match="folder must be a folder, such as that of a run; got the file .*run"):
