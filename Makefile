@@ -1,5 +1,5 @@
 # make train     set up .venv, train LeNet-5 on the embedded MNIST sample and export it
-# make test      set up .venv and run the tests, but for those that take minutes
+# make test      set up .venv and run the tests, but for the slow ones
 # make test-all  the slow tests as well
 # make setup     only set up .venv
 # make clean     remove .venv and what was built; keep runs/ and saved_models/

@@ -66,6 +66,9 @@ def main(args):
                 augmentation = Compose(make(), seed=seed)
                 data = data.map(lambda x, y: tuple(augmentation({"images": x, "labels": y}).values()))
             model = build(input_shape=train.image_shape, classes=train.classes)
+            options = tf.data.Options()
+            options.autotune.enabled = False  # its threads may make an epoch's end wait
+            data = data.with_options(options)
             rate = WarmupCosine(2e-3, args.epochs, warmup=0.05 * args.epochs, steps=len(data))
             model.compile(
                 keras.optimizers.AdamW(rate, weight_decay=1e-2),

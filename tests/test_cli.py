@@ -129,8 +129,11 @@ def test_report_writes_a_page(tmp_path, capsys):
     cli.main(["report", str(run)])
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     assert "<html" in (run / "report.html").read_text(encoding="utf-8")
+    (run / "best.keras").write_bytes((run / "best.keras").read_bytes()[:3000])
     cli.main(["report", str(run), "--output", str(tmp_path / "page.html")])
-    assert (tmp_path / "page.html").is_file()
+    told = capsys.readouterr()
+    assert told.out.strip() == str(tmp_path / "page.html") and (tmp_path / "page.html").is_file()
+    assert f"{run}: A file: best.keras cannot be read: it is damaged, or was cut short." in told.err
 
 
 CALLS = {

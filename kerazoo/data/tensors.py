@@ -1,4 +1,5 @@
 """Batches as a tf.data pipeline: what a split is under TensorFlow, and how streamed sets are read everywhere."""
+import math
 import os
 
 import numpy as np
@@ -9,8 +10,8 @@ from kerazoo.data.parts import Images, Stream
 from kerazoo.data.reading import reading
 
 STREAM_BUFFER = 8192  # undecoded records among which a streamed set is shuffled
-MOST_CALLS = 16  # in parallel
 AHEAD = 2  # batches that are ready before they are asked for
+ROOM = 1 << 30  # bytes of the batches that are made at the same time
 
 
 def import_tensorflow(what):
@@ -31,16 +32,18 @@ def import_tensorflow(what):
     return tf
 
 
-def parallel_calls():
-    return min(os.cpu_count() or 1, MOST_CALLS)
+def parallel_calls(size=0):
+    """As many as there are cores, as far as what each makes, so many bytes, has room."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, max(2, ROOM // size)) if size else cores
 
 
 def untuned():
-    """Options of a data set whose iterators are gone at once.
+    """Options of a data set for whose iterators nobody waits when they end.
 
     TensorFlow 2.21 tunes a data set's parallelism in a thread that, when an iterator ends, may miss that it is to stop:
-    then it sleeps on for about as long as the iterator has lived, and the training waits for it. With as many calls as
-    there are cores, there is nothing to be tuned.
+    then it sleeps on, up to as long as the iterator has lived and a minute at most, and the training waits for it.
+    `benchmarks/iterators.py` shows it.
     """
     import tensorflow as tf
 
@@ -70,7 +73,7 @@ class Pipeline:
 
         with tf.device("CPU:0"):
             begins = tf.data.Dataset.from_tensors(0).map(lambda _: self.begin(epochs))
-            dataset = self.read(begins).map(self.finish, num_parallel_calls=parallel_calls())
+            dataset = self.read(begins).map(self.finish, parallel_calls(self.batch_bytes()))
             options = untuned()
             options.deterministic = True
             count = len(self.job.plan)
@@ -81,6 +84,10 @@ class Pipeline:
             # An asserted length would not let the first, shorter epoch pass. Keras asks for that of the others.
             dataset.cardinality = lambda: tf.constant(count, tf.int64)
         return dataset
+
+    def batch_bytes(self):
+        """Of a batch's pixels, as they come and as bytes."""
+        return self.job.plan.batch_size * math.prod(self.job.shape)
 
     def begin(self, epochs):
         """An iteration begins: (epoch, its first batch, its order, seeds of its augmentation, seed of its shuffle)."""
@@ -113,7 +120,7 @@ class Pipeline:
         def pick(rows, draws):
             return tf.gather(self.pixels, rows), tf.gather(self.labels, rows), draws
 
-        return begins.flat_map(places).map(pick, num_parallel_calls=parallel_calls())
+        return begins.flat_map(places).map(pick, num_parallel_calls=2)  # as fast as memory is
 
     def through_python(self, begins):
         """The same, from files that Pillow decodes, or pixels that it resizes; its threads share the work."""

@@ -272,7 +272,7 @@ def check_data(data, name):
         return
     if isinstance(data, str):
         raise ValueError(f"{name} must be a data set, not the name of one; got {data!r}. It is read by "
-                         f"kerazoo.data.load({data!r}, \"train\").")
+                         f"kerazoo.data.load({data!r}, 'train').")
     if hasattr(data, "shape") or not hasattr(data, "__iter__") or hasattr(data, "__next__"):
         what = f"an array {tuple(data.shape)} without labels" if hasattr(data, "shape") else f"a {type(data).__name__}"
         raise ValueError(

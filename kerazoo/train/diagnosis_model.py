@@ -24,6 +24,8 @@ def about_model(model, probe):
     layers = list(layers_of(model))
     names = collections.Counter(activation_name(layer) for layer in layers)
     entered = next((place for place, (name, _) in enumerate(probe.parts) if name == probe.entered), len(probe.parts))
+    # Of what answers at inference: auxiliary heads drop more, and hold nothing back.
+    dropouts = [float(one.rate) for _, one in probe.parts if isinstance(one, keras.layers.Dropout)]
     momenta = [layer.momentum for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     rule, name, last = unwrapped(model.optimizer), loss_name(model), probe.parts[-1][1]
     return {
@@ -32,7 +34,7 @@ def about_model(model, probe):
         "normalized_first": any(isinstance(one, NORMS) for _, one in probe.parts[entered : entered + 2]),
         "momentum": max(momenta, default=0.0),
         "activations": sorted(name for name, times in names.items() if name and times >= USUAL),
-        "dropout": max((float(layer.rate) for layer in layers if isinstance(layer, keras.layers.Dropout)), default=0.0),
+        "dropout": max(dropouts, default=0.0),
         "augmented": any(augments(layer) for layer in layers),
         "loss": "categorical" if name in CATEGORICAL else "binary" if name in BINARY else "",
         "from_logits": from_logits(model),

@@ -87,16 +87,24 @@ def guessed(evidence):
     )
 
 
+def drops_too_much(evidence):
+    """Whether dropout drops more than it keeps, and training is far behind validation, which stands still."""
+    rows, model = evidence["epochs"][-STRIP:], evidence["model"]
+    pairs = [(row.get("accuracy"), row.get("val_accuracy")) for row in rows]
+    if len(rows) < STRIP or any(None in pair for pair in pairs) or model.get("augmented") or (
+            model.get("dropout", 0.0) <= HALF):
+        return False
+    # The accuracy of training is a mean over the epoch: behind, as long as much is learned in one.
+    return min(after - before for before, after in pairs) > APART and pairs[-1][1] < pairs[0][1] + APART / STRIP
+
+
 def underfitting(evidence, at_end):
     train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
     over = flat(evidence, FLAT_EPOCHS)
     shrunk = np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
     model = evidence["model"]
     starved = at_end and shrunk < SHRUNK  # decay has had its way, at any rate
-    # More is dropped than is kept, and without that the model knows much more.
-    drowned = at_end and bool(train and validation) and model.get("dropout", 0.0) > HALF and (
-        validation[-1] - train[-1] > APART
-    )
+    drowned = at_end and bool(train) and drops_too_much(evidence)
     if not train or not over and not starved and not drowned and not (at_end and guessed(evidence)):
         return None
     share = learned(evidence)
@@ -115,6 +123,7 @@ def underfitting(evidence, at_end):
     strong = shrunk < SHRUNK or model.get("dropout", 0.0) > HALF
     larger = "a larger model: more units or stages, such as kerazoo.resnet20 in the place of lenet5"
     first = [*(decays if shrunk < SHRUNK else []), *weaker, larger] if strong else [larger, *weaker]
+    first = weaker if drowned else first
     return Finding(
         "underfitting", f"the last {FLAT_EPOCHS} epochs" if over else "",
         f"Training accuracy {'stays at' if over or not drowned else 'has come to'} {percent(train[-1])}"
@@ -122,7 +131,7 @@ def underfitting(evidence, at_end):
         + (f", and the training loss has not fallen by 1 % in {FLAT_EPOCHS} epochs" if over else "")
         + (f", although {percent(neighbors['right'] / neighbors['images'])} of images have the label of the image that "
            "is most like them" if share < UNLEARNED else "")
-        + (f": dropout of {model['dropout']:.2g} leaves too little to learn from." if drowned and not over else
+        + (f": dropout of {model['dropout']:.2g} leaves too little to learn from." if drowned else
            ": the model cannot tell the training images apart.")
         + (f" Its kernels have shrunk to {percent(shrunk)} of what they were (median)." if shrunk < SHRUNK else ""),
         [*first, *(decays if shrunk >= SHRUNK else []), "a lower learning rate at the end: kerazoo.train.WarmupCosine",

@@ -2,7 +2,8 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, logged, entropy, is_guess, known, learned_of, ratios,
+    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, UNRELATED, logged, entropy, is_guess, known, learned_of,
+    ratios,
 )
 from kerazoo.train.findings import CLIP, WARMUP, Finding, adaptive, count, percent
 
@@ -135,8 +136,11 @@ def too_low(evidence, at_end):
     # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
     # The first ones may be larger: plain gradient descent has the steepest part of the way before it.
     later = last_at_rate(evidence) if seen else None
-    creeps = at_end and (ratio if later is None else later) < RATIO_USUAL and len(losses) >= STRIP and left > 0.9 and (
-        losses == sorted(losses, reverse=True)) and (not accuracy or is_guess(accuracy[-1], evidence))
+    neighbors = evidence["data"].get("neighbors")
+    learnable = not neighbors or neighbors["deviations"] > UNRELATED  # where labels say nothing, no rate helps
+    creeps = at_end and learnable and (ratio if later is None else later) < RATIO_USUAL and left > 0.9 and (
+        len(losses) >= STRIP and losses == sorted(losses, reverse=True)) and (
+        not accuracy or is_guess(accuracy[-1], evidence))
     if not creeps and (not seen or ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
     ratio, most = (ratio, "at most") if later is None or not creeps else (later, "in the end")

@@ -67,7 +67,7 @@ class Diagnostics(keras.callbacks.Callback):
         findings: list of `kerazoo.train.findings.Finding`, the most likely cause first.
 
     Raises:
-        ValueError: if data or every are not what they must be.
+        ValueError: if data, every or folder are not what they must be.
 
     Example:
         >>> diagnostics = kerazoo.train.Diagnostics(train)
@@ -337,12 +337,6 @@ class Diagnostics(keras.callbacks.Callback):
                 why = "on several hosts" if several_hosts() else f"in {model.name}, which is not functional"
                 say(f"Diagnostics sees no layers {why}: it goes by losses, accuracies and data.")
             return
-        if misfit := foreign_size(model, self._images):
-            warnings.warn(
-                f"Diagnostics was given images of {misfit[0]}, and {model.name} takes {misfit[1]} (height, width, "
-                "channels): give it the data set that fit gets. It looks at no layers.", stacklevel=2,
-            )
-            return
         with self._watching():
             self._probe = Probe(model, self._images, self._labels)
             shape = model.outputs[0].shape
@@ -351,6 +345,12 @@ class Diagnostics(keras.callbacks.Callback):
                 name: int(math.prod(kernel.shape)) for name, kernel in self._probe.kernels.items()
             }
             self._evidence["model"] = about_model(model, self._probe)
+        if misfit := foreign_size(model, self._images):
+            self._probe = None
+            warnings.warn(
+                f"Diagnostics was given images of {misfit[0]}, and {model.name} takes {misfit[1]}: give it the data "
+                "set that fit gets. It looks at no layers.", stacklevel=2,
+            )
 
     def _due(self):
         if self._step == 0:

@@ -154,7 +154,7 @@ def look(k):
 
 def legend(place, lines, names, **options):
     """A legend with these names as they are: matplotlib leaves out those that begin with "_", and reads "$" as math."""
-    made = place.legend(lines, [str(k) for k in range(len(names))], **options)
+    made = place.legend(list(lines), [str(k) for k in range(len(names))], **options)
     for text, name in zip(made.get_texts(), names):
         text.set_parse_math(False)
         text.set_text(str(name))

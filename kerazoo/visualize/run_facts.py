@@ -126,7 +126,7 @@ def epochs_in_words(left):
         return f"{said}; interrupted, or still running: {left.place}"
     if not done and not planned:
         return ""
-    return said + ("; the log ends there, as where training is stopped early" if planned and 0 < done < planned else "")
+    return said + ("; training ended before, as early stopping ends it" if planned and 0 < done < planned else "")
 
 
 def optimizer_in_words(compiled):
@@ -149,5 +149,4 @@ def rates_in_words(rates):
         return f"{rates[0]:.3g} at the end of the epoch"
     if min(rates) == max(rates):
         return f"{rates[0]:.3g}"
-    return (f"at the ends of epochs: {rates[0]:.3g} at that of the first, at most {max(rates):.3g}, "
-            f"{rates[-1]:.3g} at that of the last")
+    return f"after epochs: {rates[0]:.3g} after the first, highest {max(rates):.3g}, {rates[-1]:.3g} after the last"

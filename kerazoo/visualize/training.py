@@ -10,10 +10,11 @@ from kerazoo.visualize import runs
 from kerazoo.visualize.figures import COLORS, as_array, check_whole, legend, look
 
 POINTS = 1000  # of a schedule
+LINE = 0.25  # inches of a legend
 
 
 def curves(log, title=None):
-    """Plot loss and accuracy over the epochs, for training and validation.
+    """Plot loss and accuracy over the epochs, for training and validation; crosses show where the loss is no number.
 
     Args:
         log: the folder of a training run, such as "runs/x", or its log.csv; or {name: one number an epoch}, as
@@ -85,23 +86,32 @@ def curves_of_runs(logs):
         return None
     columns = min(len(shown), 2)
     rows = -(-len(shown) // columns)
-    figure = Figure(figsize=(5 * columns, 4.2 * rows), layout="constrained")
+    figure = Figure(figsize=(5 * columns, 3.9 * rows + LINE * len(logs)), layout="constrained")
+    named = {}
     for axes, name in zip(figure.subplots(rows, columns, squeeze=False).flat, shown):
         share = 100 if "accuracy" in name else 1
-        names = lines_of_runs(axes, {run: np.array(log.get(name) or []) * share for run, log in logs.items()})
+        named |= lines_of_runs(axes, {run: np.array(log.get(name) or []) * share for run, log in logs.items()})
         part = "validation" if name.startswith("val_") else "training"
-        finish(axes, f"{part} {name.removeprefix('val_')}{' (%)' if 'accuracy' in name else ''}", names)
+        axes.set_ylabel(f"{part} {name.removeprefix('val_')}{' (%)' if 'accuracy' in name else ''}")
+        count_epochs(axes)
+    for axes in figure.axes[len(shown):]:
+        axes.set_axis_off()
+    below(figure, named)
     return figure
 
 
+def below(figure, named):
+    """The runs' names below their curves, where long ones, of folders, take no room away from these."""
+    legend(figure, named.values(), named, loc="outside lower left")
+
+
 def lines_of_runs(axes, values):
-    """A line for each run, the same one in all pictures of them; the names of those that have one."""
-    names = []
+    """A line for each run, the same one in all pictures of them: {name: line} of those that have one."""
+    named = {}
     for k, (run, theirs) in enumerate(values.items()):
         if usable(theirs):
-            axes.plot(range(1, len(theirs) + 1), theirs, **look(k), marker=".")
-            names.append(run)
-    return names
+            (named[run],) = axes.plot(range(1, len(theirs) + 1), theirs, **look(k), marker=".")
+    return named
 
 
 def usable(values):
@@ -212,9 +222,10 @@ def rates_of_runs(logs):
     """The logged learning rates of several runs; None if there are none."""
     if not any(usable(log.get("learning_rate")) for log in logs.values()):
         return None
-    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    figure = Figure(figsize=(6, 3.2 + LINE * len(logs)), layout="constrained")
     axes = figure.subplots()
-    names = lines_of_runs(axes, {run: log.get("learning_rate") for run, log in logs.items()})
-    finish(axes, "learning rate at the end of the epoch", names)
-    axes.set_ylim(0, None)
+    named = lines_of_runs(axes, {run: log.get("learning_rate") for run, log in logs.items()})
+    axes.set(ylabel="learning rate at the end of the epoch", ylim=(0, None))
+    count_epochs(axes)
+    below(figure, named)
     return figure

@@ -573,6 +573,7 @@ def test_validation_far_above_training_tells_of_wrong_labels(evidence):
 
 
 def test_a_loss_that_creeps_is_told_as_a_low_rate_at_the_end(evidence):
+    evidence["data"]["neighbors"] = neighbors(deviations=9.0, right=300)
     evidence["samples"] = [sample(0), *[sample(step, ratio=dict.fromkeys(NAMES, 4e-4)) for step in (1, 50, 100)]]
     losses = [2.379, 2.334, 2.300, 2.280, 2.270]
     evidence["epochs"] = [epoch(i, loss, loss, 0.115, 0.12) for i, loss in enumerate(losses, 1)]
@@ -593,6 +594,17 @@ def test_kernels_that_decay_took_are_told_at_the_end_though_half_is_learned(evid
     assert kinds(evidence, at_end=True) == ["underfitting"]
 
 
+def test_a_loss_that_creeps_for_other_reasons_is_not_the_rate(evidence):
+    losses = [2.31, 2.305, 2.303, 2.302]
+    evidence["epochs"] = [epoch(i, loss, loss, 0.105, 0.1) for i, loss in enumerate(losses, 1)]
+    evidence["samples"] = [sample(0), *[sample(step, ratio=dict.fromkeys(NAMES, 4e-4)) for step in (1, 50, 100)]]
+    assert kinds(evidence, at_end=True)[:1] == ["labels"]  # images that look alike have other labels
+    # Steps that were usual, and are small at the end of a schedule.
+    evidence["data"]["neighbors"] = neighbors(deviations=9.0, right=300)
+    evidence["samples"] = [sample(0), sample(1), sample(50), sample(100, rate=1e-6, ratio=dict.fromkeys(NAMES, 2e-6))]
+    assert "rate_low" not in kinds(evidence, at_end=True)
+
+
 def test_dropout_that_leaves_too_little_is_told_at_the_end(evidence):
     evidence["epochs"] = [epoch(i, 2.4 - 0.1 * i, 1.4 - 0.1 * i, 0.28 + 0.03 * i, 0.62 + 0.03 * i) for i in range(1, 6)]
     evidence["model"]["dropout"] = 0.95
@@ -602,3 +614,9 @@ def test_dropout_that_leaves_too_little_is_told_at_the_end(evidence):
     assert finding.remedies[0] == "less dropout (it is 0.95)"
     evidence["model"]["dropout"] = 0.5  # as is usual
     assert kinds(evidence, at_end=True) == []
+    evidence["model"].update(dropout=0.95, augmented=True)  # training is harder than validation, as it is to be
+    assert kinds(evidence, at_end=True) == []
+    evidence["model"]["augmented"] = False
+    assert kinds({**evidence, "epochs": evidence["epochs"][:2]}, at_end=True) == []
+    rising = [epoch(i, 2.4 - 0.3 * i, 1.6 - 0.2 * i, 0.2 * i, 0.2 * i + 0.25) for i in range(1, 4)]
+    assert kinds({**evidence, "epochs": rising}, at_end=True) == []

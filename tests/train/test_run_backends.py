@@ -50,8 +50,7 @@ print("Identical")
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(backend, run_python, tmp_path):
     pytest.importorskip(backend, reason=f"{backend} is not installed: a run is not resumed there")
     output = run_python(RUN, tmp_path, backend=backend).stdout

@@ -67,7 +67,9 @@ def test_epochs_are_counted_in_whole_numbers(epochs):
 
 
 def legend_of(axes):
-    return [text.get_text() for text in axes.get_legend().get_texts()]
+    """The names of a legend: of one in the axes, or of the figure's below them."""
+    made = axes.get_legend() or axes.figure.legends[0]
+    return [text.get_text() for text in made.get_texts()]
 
 
 def test_names_are_shown_as_they_are(tmp_path):
@@ -80,7 +82,8 @@ def test_names_are_shown_as_they_are(tmp_path):
     for figure in (curves_of_runs(dict.fromkeys(names, log)), rates_of_runs(dict.fromkeys(names, log)),
                    schedule(dict.fromkeys(names, 0.1), 3)):
         assert legend_of(figure.axes[0]) == names
-        assert all(text.get_window_extent().width > 20 for text in figure.axes[0].get_legend().get_texts()[:2])
+        made = figure.axes[0].get_legend() or figure.legends[0]
+        assert all(text.get_window_extent().width > 20 for text in made.get_texts()[:2])
         figure.savefig(tmp_path / "names.png")
 
 
@@ -93,6 +96,27 @@ def test_a_run_has_the_same_line_of_its_own_in_all_pictures():
     ]
     assert len(looks[0]) == len(set(looks[0].values())) == 9 and len(looks[1]) == 8
     assert looks[1].items() <= looks[0].items()
+
+
+def test_curves_of_runs_show_training_and_validation_and_long_names():
+    log = {"loss": [2.0, 1.0], "accuracy": [0.4, 0.6], "val_loss": [2.1, 1.2], "val_accuracy": [0.3, 0.5]}
+    names = [f"/home/someone/projects/{'photos/' * 9}runs/{k}" for k in "ab"]
+    figure = curves_of_runs({name: log for name in names})
+    figure.draw_without_rendering()  # where there is no room for the axes, this warns
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "validation accuracy (%)", "validation loss", "training accuracy (%)", "training loss",
+    ]
+    assert legend_of(figure.axes[0]) == names
+    figure = curves_of_runs({"a": {"loss": [1.0], "accuracy": [0.5], "val_loss": [1.0]}})
+    assert [axes.axison for axes in figure.axes] == [True, True, True, False]
+
+
+def test_epochs_whose_loss_is_no_number_have_a_cross():
+    figure = curves({"loss": [2.0, np.nan, np.nan], "val_loss": [np.nan, np.inf, 2.0]})
+    (cross,) = [line for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert list(cross.get_xdata()) == [2, 3] and "loss is no number" in legend_of(figure.axes[0])
+    figure = curves({"loss": [2.0, 1.0], "val_loss": [np.nan, 1.0]})  # an epoch without validation
+    assert "loss is no number" not in legend_of(figure.axes[0])
 
 
 def test_mistakes_come_with_the_most_confident_first(tmp_path):

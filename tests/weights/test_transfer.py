@@ -183,7 +183,7 @@ def test_a_slow_line_goes_on_and_a_dead_one_does_not(server, make_tag, monkeypat
     server.script = [server.serve(cut=HALF, hang=True)]
     began = time.monotonic()
     assert fetch(tag).read_bytes() == server.content
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 20  # and not TIMEOUT's 30 s
     assert sent(server) == [HALF, HALF]
 
 
