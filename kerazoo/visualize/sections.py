@@ -76,7 +76,8 @@ def training(run):
     # A loss that never was a number is shown as that.
     log = {name: values for name, values in run.left.log.items() if usable(values) or name == "loss" and values}
     if not any(name.removeprefix("val_") in ("loss", "accuracy") for name in log):
-        why = "log.csv cannot be read" if run.left.damaged_log else "No loss of an epoch is in the log"
+        why = "log.csv cannot be read" if run.left.damaged_log else (
+            f"No {'loss of an ' * bool(run.left.log)}epoch is in the log")
         return note(f"{why}, so that there are no curves.")
     figures = [attempt(run, "curves", lambda: figure_html(
         curves(log), "Loss and accuracy over the epochs, in training and in validation",

@@ -387,6 +387,20 @@ def test_several_runs_side_by_side(finished, tmp_path, monkeypatch):
     assert "2 runs side by side" in page.text and str(other) in page.text
     marked = [row for row in page.all("tr") if row.get("class") == "differs"]
     assert len(marked) > 3
+    assert re.search(r"after epochs: [\d.e-]+ after the first, highest [\d.e-]+, [\d.e-]+ after the last", page.text)
+    # Tables are as wide as the page: one below the other.
+    tables = path.read_text(encoding="utf-8").split("<h2>Layers</h2>")[1].split("<h2>")[0]
+    assert tables.count("<table") == 2 and 'class="beside"' not in tables
+
+
+def test_a_loss_that_never_was_a_number_has_a_picture(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss,accuracy,learning_rate\n0,nan,0.1,0.1\n", encoding="utf-8")
+    (tmp_path / "run.json").write_text(json.dumps({"version": 1, "options": {"epochs": 5}}))
+    page = read(report(tmp_path))
+    assert "Loss and accuracy over the epochs, in training and in validation" in [i["alt"] for i in page.all("img")]
+    assert "1 of 5; training ended before, as early stopping ends it" in page.text
+    (tmp_path / "log.csv").write_text("epoch,learning_rate\n0,0.1\n", encoding="utf-8")
+    assert "No loss of an epoch is in the log" in read(report(tmp_path)).text
 
 
 def test_two_runs_have_one_row_of_test_accuracy_and_no_word_on_what_is_not_missing(tmp_path):
