@@ -31,7 +31,12 @@ def failures(text, name="page"):
     return "".join(told)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])
+LONG = ("schedules", "transfer", "initialization", "regularization")
+
+
+@pytest.mark.parametrize("page", [
+    pytest.param(page, marks=pytest.mark.slow if page.stem in LONG else (), id=page.stem) for page in PAGES
+])
 def test_the_examples_of_the_page_answer_what_it_says(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keras.utils.set_random_seed(0)

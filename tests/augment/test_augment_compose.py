@@ -168,7 +168,9 @@ def test_labels_that_change_two_levels_down_are_mixed_as_they_are_then():
     assert (numpy(nested(inputs, seed=SEED))["labels"][:, 0] == 1).all()
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "float16", "float64"])
+@pytest.mark.parametrize("dtype", [
+    "uint8", *(pytest.param(one, marks=pytest.mark.slow) for one in ("float16", "float64")),
+])
 def test_whatever_is_drawn_in_a_graph_the_dtype_is_one(dtype):
     """Branches of a graph must answer alike."""
     tf = pytest.importorskip("tensorflow", reason="tf.data comes with TensorFlow")

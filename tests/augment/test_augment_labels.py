@@ -126,7 +126,9 @@ def test_the_shapes_are_known_beforehand(make):
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow's own machinery")
 @every_mixer
-@pytest.mark.parametrize("kind", ["integers", pytest.param("soft", marks=pytest.mark.slow), "soft and weighted"])
+@pytest.mark.parametrize("kind", [
+    "integers", *(pytest.param(one, marks=pytest.mark.slow) for one in ("soft", "soft and weighted")),
+])
 def test_one_seed_one_result_to_the_last_bit_in_eager_graph_xla_and_tf_data(make, kind):
     import tensorflow as tf
 

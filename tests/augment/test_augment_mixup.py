@@ -240,7 +240,9 @@ def mixed_model(jit):
     return model
 
 
-@pytest.mark.parametrize("jit", {"tensorflow": [False, True], "jax": [True], "torch": [False]}[BACKEND])
+@pytest.mark.parametrize("jit", {
+    "tensorflow": [pytest.param(False, marks=pytest.mark.slow), True], "jax": [True], "torch": [False],
+}[BACKEND])
 def test_the_loss_of_a_model_is_mixed_as_its_images_are(jit):
     model, twin = mixed_model(jit), MixUp(1.0, seed=3)
     images, partner, keep = pictures(twin, IMAGES)  # what the model will draw: the same seed, the first call

@@ -168,7 +168,10 @@ def test_an_epoch_that_nobody_told_is_an_error_in_a_data_set_too():
         tf.data.Dataset.from_tensors(BATCH).map(layer)
 
 
-@pytest.mark.parametrize("jit", {"tensorflow": [False, True], "jax": [False, True], "torch": [False]}[BACKEND])
+PLAIN = pytest.param(False, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("jit", {"tensorflow": [PLAIN, True], "jax": [PLAIN, True], "torch": [False]}[BACKEND])
 def test_mixing_ends_with_its_epoch_in_the_loss_of_a_model(jit):
     from kerazoo.models.trained import TrainedWithLayers
 

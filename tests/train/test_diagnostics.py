@@ -309,7 +309,9 @@ def test_the_sample_is_small_finite_and_from_all_over():
     assert len(look((large, np.arange(80) % 3))[0]) == 16
 
 
-@pytest.mark.parametrize("preprocessing", ["imagenet", "cifar10", "unit"])
+@pytest.mark.parametrize("preprocessing", [
+    "imagenet", *(pytest.param(one, marks=pytest.mark.slow) for one in ("cifar10", "unit")),
+])
 def test_pixels_that_were_scaled_before_are_told_under_every_normalization(preprocessing):
     images = RNG.integers(0, 256, (32, 16, 16, 3)) / 255
     for pixels, found in ((images, True), (255 * images, False)):

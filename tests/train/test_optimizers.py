@@ -506,7 +506,7 @@ def weights_of(tmp_path_factory):
 
 
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["", "full"])
-@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_training_is_the_same_everywhere(run_python, weights_of, backend, full):
     """On one device and on several, in 32 and in 16 bits; with weights that are unfrozen on the way."""
     pytest.importorskip(backend)

@@ -113,7 +113,8 @@ def test_tensorboard_finds_the_figures(tmp_path):
 
 
 @pytest.mark.parametrize(("epoch", "batch", "number"), [
-    (0, 0, signal.SIGINT), (2, 1, signal.SIGTERM), (3, 3, signal.SIGINT), (5, 2, signal.SIGINT),
+    (0, 0, signal.SIGINT), (2, 1, signal.SIGTERM),
+    *(pytest.param(*one, signal.SIGINT, marks=pytest.mark.slow) for one in ((3, 3), (5, 2))),
 ])
 def test_a_signal_saves_and_the_same_command_ends_as_if_it_had_not_been(
     epoch, batch, number, tmp_path, capsys, straight
