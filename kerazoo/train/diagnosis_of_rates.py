@@ -82,11 +82,10 @@ def never_warm(evidence):
     )
 
 
-def last_at_rate(evidence):
-    """The last of the ratios that was measured at half the highest rate or more; None where there is none."""
-    peak = evidence["peak_rate"] or math.inf
-    at_rate = [sample for sample in evidence["samples"] if (sample.get("rate") or 0.0) >= HALF * peak]
-    return next(iter(reversed(ratios({**evidence, "samples": at_rate}))), None)
+def at_rate(evidence):
+    """The samples at half the highest rate or more: steps in a warm-up, or at a schedule's end, are to be small."""
+    least = HALF * (evidence["peak_rate"] or 0.0)
+    return [sample for sample in evidence["samples"] if sample.get("rate") is None or sample["rate"] >= least]
 
 
 def too_low(evidence, at_end):
@@ -119,8 +118,9 @@ def too_low(evidence, at_end):
             ["let the rate fall less far: min_lr of keras.callbacks.ReduceLROnPlateau, or more patience",
              "stop there: run.callbacks(early_stopping=5)"], "severe" if scheduled else "warning",
         )
-    seen = ratios(evidence)
-    moves = [max(sample["ratio"].values()) for sample in evidence["samples"] if sample.get("ratio")]
+    samples = at_rate(evidence)
+    seen = ratios({**evidence, "samples": samples})
+    moves = [max(sample["ratio"].values()) for sample in samples if sample.get("ratio")]
     # A single step may be left out, by a loss scale or until gradients have added up.
     same = len(losses) > 1 and abs(losses[-1] - losses[-2]) <= 1e-4 * losses[-2]
     if moves and not any(moves) and (len(moves) > 1 or same):
@@ -135,15 +135,15 @@ def too_low(evidence, at_end):
     slow = (losses[-2] if len(losses) > 1 else first) - losses[-1] < 0.05 * losses[-1]
     # Steps below the usual, a loss that falls in each epoch, and has got nowhere by the end of them.
     # The first ones may be larger: plain gradient descent has the steepest part of the way before it.
-    later = last_at_rate(evidence) if seen else None
+    later = seen[-1] if seen else 0.0
     neighbors = evidence["data"].get("neighbors")
     learnable = not neighbors or neighbors["deviations"] > UNRELATED  # where labels say nothing, no rate helps
-    creeps = at_end and learnable and (ratio if later is None else later) < RATIO_USUAL and left > 0.9 and (
+    creeps = at_end and learnable and later < RATIO_USUAL and left > 0.9 and (
         len(losses) >= STRIP and losses == sorted(losses, reverse=True)) and (
         not accuracy or is_guess(accuracy[-1], evidence))
     if not creeps and (not seen or ratio >= RATIO_LOW or left < 0.5 or not slow):
         return None
-    ratio, most = (ratio, "at most") if later is None or not creeps else (later, "in the end")
+    ratio, most = (later, "in the end") if creeps else (ratio, "at most")
     moved = f"A step changes the weights of a layer by {percent(ratio)} {most} (median; 0.1 % is usual), and the"
     return Finding(
         "rate_low", "" if peak is None else f"learning rate {peak:.3g}",

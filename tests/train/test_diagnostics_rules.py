@@ -605,6 +605,16 @@ def test_a_loss_that_creeps_for_other_reasons_is_not_the_rate(evidence):
     assert "rate_low" not in kinds(evidence, at_end=True)
 
 
+def test_small_steps_of_a_schedule_are_not_a_low_rate(evidence):
+    evidence["epochs"] = [epoch(i, 2.0 - 0.02 * i, 1.9, 0.3, 0.33) for i in range(1, 5)]
+    still, end = dict.fromkeys(NAMES, 0.0), dict.fromkeys(NAMES, 1e-8)
+    for last in (still, end):  # all that was measured: the first step of a warm-up, and the last of the decay
+        evidence["samples"] = [sample(0), sample(1, rate=0.0, ratio=still), sample(400, rate=1e-8, ratio=last)]
+        assert kinds(evidence, at_end=True) == []
+    evidence["samples"][-1]["rate"] = 1e-3  # the peak: then they tell
+    assert kinds(evidence, at_end=True) == ["rate_low"]
+
+
 def test_dropout_that_leaves_too_little_is_told_at_the_end(evidence):
     evidence["epochs"] = [epoch(i, 2.4 - 0.1 * i, 1.4 - 0.1 * i, 0.28 + 0.03 * i, 0.62 + 0.03 * i) for i in range(1, 6)]
     evidence["model"]["dropout"] = 0.95
