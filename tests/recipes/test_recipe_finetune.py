@@ -73,6 +73,7 @@ def test_smoke_of_the_range_test(tmp_path):
     assert min(Image.open(tmp_path / "runs/lr_find_smoke/lr_find.png").size) > 400
 
 
+@pytest.mark.slow
 def test_mistakes_are_answered_in_a_sentence(tmp_path):
     for name, options, message in (
         ("finetune_resnet18", ["--dataset", "folder:nowhere"], "nowhere"),

@@ -97,7 +97,10 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("options", "message"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(("options", "message"), [
+    pytest.param(*one, marks=() if name in ("data set", "export") else pytest.mark.slow, id=name)
+    for name, one in MISTAKES.items()
+])
 def test_mistakes_are_answered_in_a_sentence(options, message, digits):
     (digits / "file").touch()
     (digits / "saved_models/taken").mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,6 @@ LEAVES = {
     "vgg16_bn_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
     "wide_resnet_cifar10": ["best.keras", "log.csv", "curves.png", "diagnosis.json", "report.html"],
 }
-QUICK = ("resnet20_cifar10",)
 BACKENDS = {"mlp_vs_cnn": "jax"}  # the others: TensorFlow
 TESTED_ELSEWHERE = {"finetune_resnet18", "lr_find"}
 
@@ -76,9 +75,8 @@ def test_the_commands_of_the_docstring_are_understood(name, monkeypatch):
             assert args.dataset == "mnist_sample"
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in LEAVES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEAVES)
 def test_smoke(name, tmp_path):
     output = run(name, tmp_path, "--smoke", backend=BACKENDS.get(name, "tensorflow"))
     folder = tmp_path / "runs" / f"{name}_smoke"
