@@ -111,6 +111,11 @@ def receptive_field(layers):
             f"receptive_field takes a list of layers such as [(3, 1), (2, 2)], (kernel, stride) each; got {layers!r}. "
             "For a model, use kerazoo.analyze(model)."
         )
+    if isinstance(layers, tuple) and layers and all(isinstance(one, numbers.Integral) for one in layers):
+        raise ValueError(
+            f"receptive_field takes a list with an entry for each layer; got {layers!r}, which may be one layer, "
+            f"[{layers!r}], or {len(layers)} kernels, {list(layers)!r}."
+        )
     field = fields.PIXEL
     for place, layer in enumerate(layers, 1):
         field = fields.see(field, fields.sliding(*read_layer(layer, place)))

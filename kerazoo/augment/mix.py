@@ -30,7 +30,9 @@ class MixingLayer(AugmentationLayer):
         super().__init__(seed=seed, name=name)
         self.classes = check_classes(classes)
 
-    def __call__(self, inputs, **kwargs):
+    def __call__(self, inputs, *others, **kwargs):
+        if others:
+            return super().__call__(inputs, *others)  # which says how labels are passed
         if self.mixes and kwargs.get("training", True) and not isinstance(inputs, (dict, keras.KerasTensor)):
             if hasattr(inputs, "shape") and by_hand():
                 raise ValueError(
@@ -313,7 +315,7 @@ class MixUp(MixingLayer):
 
     The shares are drawn from Beta(alpha, alpha) for each image, rounded to multiples of 1/4096, the partner by a
     permutation of the batch. ``keep`` is the larger share: the mixed pairs are the same ones, as every image is a
-    partner too. A batch of one stays as it is.
+    partner too. A batch of one stays as it is in a model or a data set, and is refused by hand.
 
     Called on a dictionary, the layer mixes the labels as well: integers (batch,) need ``classes``; one-hot or soft
     float labels (batch, classes) do not; of several heads, they come in a dictionary. They come out as float32
@@ -374,7 +376,8 @@ class CutMix(MixingLayer):
     The partner is drawn by a permutation of the batch, the share 1 - lambda of the area that the box takes from
     Beta(alpha, alpha), its center anywhere in the image; the box has the image's proportions, its sides are rounded to
     whole pixels, and it is clipped at the border. ``keep`` is the share of the image that is left, counted in pixels
-    after clipping. Pixels are copied, never blended. A batch of one stays as it is.
+    after clipping. Pixels are copied, never blended. A batch of one stays as it is in a model or a
+    data set, and is refused by hand.
 
     Labels, weights, dictionaries and missing labels are as in ``MixUp``. As in the paper, ``keep`` may be below one
     half: then the larger part of the picture is the partner's. A model's training accuracy counts the image's own

@@ -39,7 +39,8 @@ RATIO_HIGH, RATIO_USUAL, RATIO_LOW = 1e-1, 1e-3, 1e-4
 UNRELATED = 3.0
 HALF, UNLEARNED = 0.5, 0.1  # of what can be learned
 FLAT = 0.01  # of a loss: less in an epoch, or in several, is no improvement
-APART = 0.2  # of accuracy
+APART, BY_HEART = 0.2, 0.1  # of accuracy
+SHRUNK = 0.1  # of the norm that kernels had: decay has won
 BALANCED = 1.5  # times as many images as an even share
 STRIP = 3  # epochs in a row that count as a trend, a little below Prechelt's strips of five
 
@@ -63,11 +64,24 @@ def ratios(evidence):
     ]
 
 
+def left_of_kernels(evidence):
+    """The share of their norms at first that kernels have now, the median of them."""
+    return float(np.median([*(evidence.get("shrunk") or {"": 1.0}).values()]))
+
+
 def beyond_training(evidence):
     """Whether the last epoch's validation is at the accuracy of guessing, while training is not."""
     last = evidence["epochs"][-1]
     return last.get("accuracy") is not None and last.get("val_accuracy") is not None and (
         known(last["accuracy"], evidence) > HALF and is_guess(last["val_accuracy"], evidence)
+    )
+
+
+def learns_by_heart(evidence):
+    """Whether training has left guessing and validation never has, which no cause in the model or the rate explains."""
+    train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
+    return len(validation) >= STRIP and bool(train) and train[-1] - validation[-1] > BY_HEART and all(
+        is_guess(accuracy, evidence) for accuracy in validation
     )
 
 

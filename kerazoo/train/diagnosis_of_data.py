@@ -3,6 +3,7 @@ import math
 
 from kerazoo.train.diagnosis_evidence import (
     APART, HALF, STRIP, UNRELATED, logged, balanced, beyond_training, chance, entropy, is_guess, known,
+    learns_by_heart,
 )
 from kerazoo.train.findings import Finding, percent
 
@@ -18,6 +19,13 @@ MANY = 100  # batches, after which averages should be of use
 IN_A_ROW = 0.9  # of the images
 COMPARED, EXPECTED = 200, 5  # images, at least, to say that labels do not fit, and of them to be right by chance
 SUM = 1e-2  # by which a softmax in half precision may miss 1
+
+
+def comes_sorted(evidence):
+    """By class, so that what is looked at first says nothing of how many there are of each."""
+    data = evidence["data"]
+    counts = data.get("counts") or {}
+    return data.get("in_a_row", 0.0) > IN_A_ROW and len(counts) > 1 and chance(evidence) < HALF
 
 
 def inputs(evidence, at_end):
@@ -82,7 +90,7 @@ def labels(evidence, at_end):
             ["check how the labels are read, and that each image has its own",
              "shuffle the data, if they are sorted by class: kerazoo.data.load does"], "severe", early=True,
         )
-    if data.get("in_a_row", 0.0) > IN_A_ROW and len(counts) > 1 and chance(evidence) < HALF:
+    if comes_sorted(evidence):
         return Finding(
             "labels", "training labels",
             f"The data come sorted by class: {percent(data['in_a_row'])} of the images have the label of the one "
@@ -123,7 +131,8 @@ def unrelated(evidence, at_end):
     if data.get("alike") or evidence["samples"] and (evidence["samples"][0].get("input") or [0, 1])[1] < SMALL_INPUT:
         return None  # there is nothing in the images to be alike in
     train, seen = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
-    by_heart = bool(train) and known(train[-1], evidence) > HALF
+    known_by_heart = bool(train) and known(train[-1], evidence) > HALF
+    by_heart = known_by_heart or at_end and learns_by_heart(evidence)
     # A mean: of few images, now and then more are right by chance. What is not known by heart may yet be learned.
     last = [*(seen or train)[-STRIP:], *([] if by_heart else train[-1:])]
     if len(seen or train) < STRIP or not (by_heart and seen or at_end) or not (
@@ -206,6 +215,33 @@ def averages(evidence, at_end):
 
 
 def validation(evidence, at_end):
+    return larger_losses(evidence) or not_learned(evidence)
+
+
+def larger_losses(evidence):
+    """Validation whose losses are far above that of guessing, although its accuracy is not that of guessing."""
+    floor, epochs = entropy(evidence), evidence["epochs"][-2:]
+    if floor is None or len(epochs) < 2 or evidence["model"].get("norms"):  # whose averages may lag behind
+        return None
+    if not all(
+        epoch.get("val_loss") is not None and epoch.get("loss") is not None and epoch["loss"] < floor
+        and FAR * floor < epoch["val_loss"] < math.inf
+        and epoch.get("val_accuracy") is not None and not is_guess(epoch["val_accuracy"], evidence)
+        for epoch in epochs
+    ):
+        return None
+    last = epochs[-1]
+    return Finding(
+        "validation", "validation data",
+        f"Validation loss is {last['val_loss']:.3g}, {last['val_loss'] / floor:.0f} times that of guessing, at an "
+        f"accuracy of {percent(last['val_accuracy'])}, and training loss is {last['loss']:.3g}: the model's outputs "
+        "are far larger there, as its inputs may be.",
+        ["prepare validation images just as training images: the same range of pixels, order of channels, and size",
+         "look at both: the lowest and highest pixel of a batch of each"], "severe",
+    )
+
+
+def not_learned(evidence):
     looked = looked_again(evidence)
     if not looked:
         return None
@@ -247,7 +283,7 @@ def imbalance(evidence, at_end):
     counts = data.get("counts") or {}
     if classes == 1 and set(counts) <= {"0", "1"}:
         classes = 2  # told apart by one output
-    if len(counts) < 2 or not classes or classes < 2:
+    if len(counts) < 2 or not classes or classes < 2 or comes_sorted(evidence):
         return None
     missing = classes > len(counts) and data["labels"] >= 20 * classes
     largest, smallest = max(counts.values()), 0 if missing else min(counts.values())

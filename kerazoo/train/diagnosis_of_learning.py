@@ -4,14 +4,14 @@ import math
 import numpy as np
 
 from kerazoo.train.diagnosis_evidence import (
-    APART, FLAT, HALF, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
+    APART, FLAT, HALF, SHRUNK, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
+    left_of_kernels,
 )
 from kerazoo.train.findings import Finding, adaptive, percent
 
 # Generalization loss, in percent of the lowest validation loss (Prechelt, Early Stopping - But When?, 1998: GL of 5).
 GENERALIZATION = 5.0
 GAP, CLEAR_GAP = 0.05, 0.10  # of accuracy, between training and validation
-SHRUNK = 0.1  # of the norm that kernels had: decay has won
 MOST = 0.8  # of what can be learned
 FLAT_EPOCHS = 5  # a plateau: epochs without an improvement by one percent (FLAT)
 
@@ -101,7 +101,7 @@ def drops_too_much(evidence):
 def underfitting(evidence, at_end):
     train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")
     over = flat(evidence, FLAT_EPOCHS)
-    shrunk = np.median([*(evidence.get("shrunk") or {"": 1.0}).values()])
+    shrunk = left_of_kernels(evidence)
     model = evidence["model"]
     starved = at_end and shrunk < SHRUNK  # decay has had its way, at any rate
     drowned = at_end and bool(train) and drops_too_much(evidence)

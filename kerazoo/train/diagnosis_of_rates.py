@@ -2,8 +2,8 @@
 import math
 
 from kerazoo.train.diagnosis_evidence import (
-    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, STRIP, UNRELATED, logged, entropy, is_guess, known, learned_of,
-    ratios,
+    FLAT, HALF, RATIO_HIGH, RATIO_LOW, RATIO_USUAL, SHRUNK, STRIP, UNRELATED, logged, entropy, is_guess, known,
+    learned_of, left_of_kernels, ratios,
 )
 from kerazoo.train.findings import CLIP, WARMUP, Finding, adaptive, count, percent
 
@@ -35,7 +35,10 @@ def rate_high(evidence, at_end):
     # What was logged may hold penalties and weights of classes: under many right answers it says little.
     guessing = learned_of(logged(evidence, "accuracy"), evidence) < HALF
     # No step has caused what was no number before the first.
-    begun = all(map(math.isfinite, evidence["samples"][0].get("std", {}).values())) if evidence["samples"] else True
+    start = evidence["samples"][0] if evidence["samples"] else {}
+    begun = all(map(math.isfinite, start.get("std", {}).values())) and math.isfinite(start.get("loss") or 0.0)
+    # Of kernels that a penalty has shrunk, any step changes much.
+    shrunk = left_of_kernels(evidence) < SHRUNK
     if what and what["direction"] == "forward" and what["step"] and ratio >= RATIO_HIGH and begun:
         grown = f"the loss became no number after {what['step']} batches"
     elif guessing and first is not None and finite and finite[-1] >= 1.5 * first and (
@@ -43,7 +46,7 @@ def rate_high(evidence, at_end):
         grown = f"the loss rose from {first:.3g} in the first batch to {finite[-1]:.3g}"
         if seen and ratio < RATIO_LOW:
             return None  # what hardly moves has not caused that
-    elif guessing and floor and finite and ratio >= RATIO_HIGH and (len(finite) > 1 or at_end) and (
+    elif guessing and floor and finite and ratio >= RATIO_HIGH and not shrunk and (len(finite) > 1 or at_end) and (
             min(finite) >= 0.97 * floor):
         grown = f"the loss has not come below {floor:.3g}, which is that of guessing"
     elif len(finite) > 3 and min(finite[-2:]) >= 1.5 * min(finite[:-2]) and finite[-1] >= 0.2 * (floor or finite[0]):

@@ -4,6 +4,7 @@ What the evidence is, `kerazoo.train.diagnosis_evidence` tells.
 """
 import dataclasses
 
+from kerazoo.train.diagnosis_evidence import learns_by_heart
 from kerazoo.train.diagnosis_of_data import averages, imbalance, inputs, labels, loss, noisy, unrelated, validation
 from kerazoo.train.diagnosis_of_learning import overfitting, plateau, underfitting
 from kerazoo.train.diagnosis_of_rates import frozen, rate_high, rate_low
@@ -32,7 +33,8 @@ def findings_of(evidence, at_end=False):
         if finding is not None:
             found.append(finding if finding.epoch or finding.early else dataclasses.replace(finding, epoch=now))
     # That likeness says nothing may have other reasons: it counts where nothing else explains what is not learned.
-    if not any(finding.kind in STUCK and (finding.kind, finding.severity) != ("dead", "note") for finding in found):
+    stuck = any(finding.kind in STUCK and (finding.kind, finding.severity) != ("dead", "note") for finding in found)
+    if not stuck or learns_by_heart(evidence):
         finding = noisy(evidence, at_end) or unrelated(evidence, at_end)
         found += [] if finding is None else [dataclasses.replace(finding, epoch=now)]
     return ordered(found)

@@ -2,6 +2,7 @@
 import csv
 import dataclasses
 import datetime
+import io
 import json
 import math
 import os
@@ -106,6 +107,8 @@ def read_run(folder, more=False):
     if (folder / "log.csv").is_file():
         try:
             left.log = read_log(folder / "log.csv")
+            if is_cut((folder / "log.csv").read_text(encoding="utf-8")):
+                left.problems.append("log.csv ends in the middle of a line, which is left out.")
         except (OSError, ValueError) as error:
             left.damaged_log = True
             left.problems.append(f"log.csv cannot be read: {error}.")
@@ -167,8 +170,10 @@ def read_log(path):
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            table = csv.DictReader(file)
-            rows, names = list(table), table.fieldnames or []
+            text = file.read()
+        # A number that was cut short is another number: half a line is none.
+        table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1] if is_cut(text) else text, newline=""))
+        rows, names = list(table), table.fieldnames or []
         if "epoch" not in names:
             raise ValueError("it is no table of epochs, as its first line names no column 'epoch'")
         if any(None in row for row in rows):
@@ -176,6 +181,11 @@ def read_log(path):
         return {name: [float(row[name] or "nan") for row in rows] for name in names} if rows else {}
     except (ValueError, csv.Error) as error:
         raise ValueError(why(error)) from None
+
+
+def is_cut(text):
+    """Whether a log ends within a line; each line of a run's ends in a line feed, the first one as well."""
+    return "\n" in text and not text.endswith("\n")
 
 
 def read_log_of(place):

@@ -89,6 +89,7 @@ def test_a_layer_that_is_not_built_is_counted_for_an_input():
     (lambda: conv_output_size(32, 3, padding="full"), "from 0 on, \"same\" or \"valid\"; got 'full'"),
     (lambda: conv_output_size((32, 32, 3), 3), r"\(height, width\), without channels; got \(32, 32, 3\)"),
     (lambda: receptive_field(3), "takes a list of layers such as"),
+    (lambda: receptive_field((3, 2)), r"which may be one layer, \[\(3, 2\)\], or 2 kernels, \[3, 2\]"),
     (lambda: receptive_field([(3, 1), "conv"]), "Layer 2 must be .* got 'conv'"),
     (lambda: receptive_field([(3, 0)]), "the stride of layer 1 must be an integer from 1 on; got 0"),
     (lambda: receptive_field([{"kernel": 3, "step": 2}]), "Layer 1 must be"),

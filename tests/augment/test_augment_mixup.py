@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerazoo.augment import MixUp
+from kerazoo.augment import CutMix, MixUp
 
 BACKEND = keras.backend.backend()
 tensorflow_only = pytest.mark.skipif(BACKEND != "tensorflow", reason="about TensorFlow's own machinery")
@@ -288,3 +288,10 @@ def test_replicas_in_threads_do_not_mix_each_others_labels():
 def test_alpha_out_of_range(alpha):
     with pytest.raises(ValueError, match="alpha: received .* wanted a number from 0.001"):
         MixUp(alpha)
+
+
+def test_images_and_labels_as_two_arguments_are_answered_with_the_dictionary():
+    for call in (lambda: MixUp(classes=3)(np.zeros((2, 4, 4, 3), "uint8"), np.arange(2)),
+                 lambda: CutMix(classes=3)(np.zeros((2, 4, 4, 3), "uint8"), np.arange(2))):
+        with pytest.raises(ValueError, match='received 2 arguments, wanted .* Pass labels as {"images": images, "labels"'):
+            call()

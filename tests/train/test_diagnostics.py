@@ -262,7 +262,7 @@ def test_files_hold_the_diagnosis(tmp_path):
     (DATA[0], "an array (96, 12, 12, 1) without labels"),
     ((DATA[0], LABELS[:5]), "arrays of one length"),
     ((DATA[0][:0], LABELS[:0]), "at least one image; got arrays without any"),
-    ("mnist", "kerazoo.data.load('mnist', \"train\")"),
+    ("mnist", "kerazoo.data.load('mnist', 'train')"),
     (3, "got a int"),
     (iter([DATA]), "gone through again"),
 ])

@@ -431,10 +431,11 @@ def test_what_was_guessing_to_the_end_may_have_other_labels(evidence):
 
 
 def test_among_classes_of_different_size_or_under_another_cause_likeness_is_not_asked(evidence):
-    evidence["epochs"] = learned_by_heart(0.1, 0.1, 0.1, 0.1)
+    evidence["epochs"] = learned_by_heart(0.1, 0.1, 0.1, 0.1, training=0.1)
     for one in evidence["samples"][1:]:
         one["dead"] = {"act1": 1.0}
-    assert kinds(evidence)[0] == "dead" and "labels" not in kinds(evidence)
+    assert kinds(evidence, at_end=True)[0] == "dead" and "labels" not in kinds(evidence, at_end=True)
+    evidence["epochs"] = learned_by_heart(0.1, 0.1, 0.1, 0.1)
     evidence["samples"] = [sample(0, input=[0.0, 0.001, 0.0, 0.004])]
     assert kinds(evidence)[0] == "inputs" and "labels" not in kinds(evidence)
     evidence["samples"] = [sample(0)]
@@ -630,3 +631,47 @@ def test_dropout_that_leaves_too_little_is_told_at_the_end(evidence):
     assert kinds({**evidence, "epochs": evidence["epochs"][:2]}, at_end=True) == []
     rising = [epoch(i, 2.4 - 0.3 * i, 1.6 - 0.2 * i, 0.2 * i, 0.2 * i + 0.25) for i in range(1, 4)]
     assert kinds({**evidence, "epochs": rising}, at_end=True) == []
+
+
+def test_labels_of_other_images_are_told_while_they_are_being_learned_by_heart(evidence):
+    evidence["epochs"] = [epoch(i, 2.35 - 0.05 * i, 2.3 + 0.1 * i, 0.1 + 0.04 * i, 0.1) for i in range(1, 7)]
+    assert kinds(evidence, at_end=True)[:1] == ["labels"]
+    evidence["samples"][-1]["dead"]["act2"] = evidence["samples"][-2]["dead"]["act2"] = 0.6
+    evidence["epochs"][-1]["loss"] = evidence["epochs"][-2]["loss"]
+    assert kinds(evidence, at_end=True)[:1] == ["labels"]  # dead units learn nothing by heart
+    evidence["data"]["neighbors"] = neighbors(deviations=9.0, right=300)
+    assert "labels" not in kinds(evidence, at_end=True)
+
+
+def test_a_loss_that_is_no_number_before_the_first_step_is_not_the_rate(evidence):
+    evidence["samples"] = [sample(0, loss=math.nan), sample(1, loss=math.nan, ratio=dict.fromkeys(NAMES, math.inf))]
+    evidence["epochs"], evidence["first_loss"] = [], math.nan
+    evidence["broken"] = broken(1)
+    assert "rate_high" not in kinds(evidence)
+    evidence["samples"][0]["loss"] = 2.3
+    assert "rate_high" in kinds(evidence)
+
+
+def test_validation_losses_far_above_guessing_tell_of_other_pixels(evidence):
+    evidence["epochs"] = [epoch(i, 1.2 / i, 110.0 - 10 * i, 0.6 + 0.05 * i, 0.7) for i in range(1, 5)]
+    (finding,) = findings_of(evidence)
+    assert finding.kind == "validation" and "30 times that of guessing" in finding.evidence
+    evidence["model"]["norms"] = True  # their averages may lag behind
+    assert "validation" not in kinds(evidence)
+    evidence["model"]["norms"] = False
+    evidence["epochs"] = [epoch(i, 1.2 / i, 2.0 + i, 0.6 + 0.05 * i, 0.7) for i in range(1, 5)]
+    assert "validation" not in kinds(evidence)
+
+
+def test_large_steps_of_kernels_that_decay_has_shrunk_are_not_the_rate(evidence):
+    evidence["samples"] = [sample(0), *[sample(step, ratio=dict.fromkeys(NAMES, 0.2)) for step in (1, 50, 100)]]
+    evidence["epochs"] = [epoch(i, 2.31, 2.31, 0.1, 0.1) for i in range(1, 7)]
+    evidence["data"]["neighbors"] = neighbors(deviations=9.0, right=300)
+    assert kinds(evidence, at_end=True)[:1] == ["rate_high"]
+    evidence["shrunk"] = dict.fromkeys(NAMES, 0.01)
+    assert kinds(evidence, at_end=True)[:1] == ["underfitting"]
+
+
+def test_data_that_come_sorted_are_not_said_to_lack_classes(evidence):
+    evidence["data"].update(in_a_row=0.99, counts={"0": 400, "1": 400, "2": 200})
+    assert kinds(evidence) == ["labels"]

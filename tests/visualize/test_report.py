@@ -393,6 +393,12 @@ def test_several_runs_side_by_side(finished, tmp_path, monkeypatch):
     assert tables.count("<table") == 2 and 'class="beside"' not in tables
 
 
+def test_a_log_that_ends_within_a_line_is_read_without_it(tmp_path):
+    (tmp_path / "log.csv").write_text("epoch,loss,learning_rate\n0,2.0,0.1\n1,1.5,8.5", encoding="utf-8")
+    page = read(report(tmp_path))
+    assert "log.csv ends in the middle of a line, which is left out" in page.text and "8.5" not in page.text
+
+
 def test_a_loss_that_never_was_a_number_has_a_picture(tmp_path):
     (tmp_path / "log.csv").write_text("epoch,loss,accuracy,learning_rate\n0,nan,0.1,0.1\n", encoding="utf-8")
     (tmp_path / "run.json").write_text(json.dumps({"version": 1, "options": {"epochs": 5}}))
