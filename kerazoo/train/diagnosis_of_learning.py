@@ -55,7 +55,7 @@ def overfitting(evidence, at_end):
          ("stronger augmentation: kerazoo.augment.RandAugment, MixUp or CutMix" if model.get("augmented") else
           "augmentation=[kerazoo.augment.RandomAffine(rotation=10, translation=0.1), kerazoo.augment.MixUp(0.2)]"),
          "dropout=0.3 to 0.5" + (f" (it is {model['dropout']:.2g})" if model.get("dropout") else ""),
-         f"weight_decay=1e-4 to 5e-4 of \"sgd\" (0.01 to 0.1 of \"adamw\") in kerazoo.train.optimizer"
+         "weight_decay=1e-4 to 5e-4 of \"sgd\" (0.01 to 0.1 of \"adamw\") in kerazoo.train.optimizer"
          + (f"; it is {model['decay']:.2g}" if model.get("decay") else ""),
          "label_smoothing=0.1 in the loss",
          "the weights of the best epoch: run.callbacks(early_stopping=5)"],
