@@ -77,6 +77,17 @@ def beyond_training(evidence):
     )
 
 
+def lead(evidence):
+    """(least lead of validation over training in accuracy, in the last epochs, and how far validation rose in them).
+
+    None where it is not known, or is as it should be: augmentation makes training harder.
+    """
+    pairs = [(row.get("accuracy"), row.get("val_accuracy")) for row in evidence["epochs"][-STRIP:]]
+    if len(pairs) < STRIP or any(None in pair for pair in pairs) or evidence["model"].get("augmented"):
+        return None
+    return min(after - before for before, after in pairs), pairs[-1][1] - pairs[0][1]
+
+
 def learns_by_heart(evidence):
     """Whether training has left guessing and validation never has, which no cause in the model or the rate explains."""
     train, validation = logged(evidence, "accuracy"), logged(evidence, "val_accuracy")

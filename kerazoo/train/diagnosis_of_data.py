@@ -3,7 +3,7 @@ import math
 
 from kerazoo.train.diagnosis_evidence import (
     APART, HALF, STRIP, UNRELATED, logged, balanced, beyond_training, chance, entropy, is_guess, known,
-    learns_by_heart,
+    lead, learns_by_heart,
 )
 from kerazoo.train.findings import Finding, percent
 
@@ -103,19 +103,19 @@ def labels(evidence, at_end):
 
 def noisy(evidence, at_end):
     """Many labels in training that are wrong: what is learned all the same holds for better labels elsewhere."""
-    model, rows = evidence["model"], evidence["epochs"][-STRIP:]
-    pairs = [(row.get("accuracy"), row.get("val_accuracy")) for row in rows]
-    if len(rows) < STRIP or any(None in pair for pair in pairs) or model.get("augmented") or (
-            model.get("dropout", 0.0) > LITTLE_DROPOUT or not balanced(evidence)):
+    known_lead = lead(evidence)
+    if known_lead is None or evidence["model"].get("dropout", 0.0) > LITTLE_DROPOUT or not balanced(evidence):
         return None  # these make training harder than validation, as they are to
     # In the mean of an epoch, training is behind: not by much, once validation stands still.
-    if min(after - before for before, after in pairs) < APART or pairs[-1][1] > pairs[0][1] + APART / STRIP:
+    least, rise = known_lead
+    if least < APART or rise > APART / STRIP:
         return None
+    last = evidence["epochs"][-1]
     return Finding(
         "labels", "training labels",
-        f"Accuracy is {percent(pairs[-1][1])} in validation and {percent(pairs[-1][0])} in training, without "
-        "augmentation or much dropout: what is learned holds elsewhere, and not for many of the images that it was "
-        "learned from.",
+        f"Accuracy is {percent(last['val_accuracy'])} in validation and {percent(last['accuracy'])} in training, "
+        "without augmentation or much dropout: what is learned holds elsewhere, and not for many of the images that it "
+        "was learned from.",
         ["look at training images that the model is sure about and that have another label: "
          "kerazoo.visualize.mistakes", "check whether images were skipped or sorted, and labels were not",
          "label_smoothing=0.1 in the loss, if they cannot be repaired"],

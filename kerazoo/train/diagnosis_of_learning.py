@@ -4,7 +4,7 @@ import math
 import numpy as np
 
 from kerazoo.train.diagnosis_evidence import (
-    APART, FLAT, HALF, SHRUNK, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, learned,
+    APART, FLAT, HALF, SHRUNK, STRIP, UNLEARNED, UNRELATED, logged, balanced, entropy, is_guess, known, lead, learned,
     left_of_kernels,
 )
 from kerazoo.train.findings import Finding, adaptive, percent
@@ -89,13 +89,12 @@ def guessed(evidence):
 
 def drops_too_much(evidence):
     """Whether dropout drops more than it keeps, and training is far behind validation, which stands still."""
-    rows, model = evidence["epochs"][-STRIP:], evidence["model"]
-    pairs = [(row.get("accuracy"), row.get("val_accuracy")) for row in rows]
-    if len(rows) < STRIP or any(None in pair for pair in pairs) or model.get("augmented") or (
-            model.get("dropout", 0.0) <= HALF):
+    known_lead = lead(evidence)
+    if known_lead is None or evidence["model"].get("dropout", 0.0) <= HALF:
         return False
     # The accuracy of training is a mean over the epoch: behind, as long as much is learned in one.
-    return min(after - before for before, after in pairs) > APART and pairs[-1][1] < pairs[0][1] + APART / STRIP
+    least, rise = known_lead
+    return least > APART and rise < APART / STRIP
 
 
 def underfitting(evidence, at_end):

@@ -106,8 +106,8 @@ def read_run(folder, more=False):
     left.diagnosis = read_json(left, "diagnosis.json", dict)
     if (folder / "log.csv").is_file():
         try:
-            left.log = read_log(folder / "log.csv")
-            if is_cut((folder / "log.csv").read_text(encoding="utf-8")):
+            left.log, cut = read_log(folder / "log.csv")
+            if cut:
                 left.problems.append("log.csv ends in the middle of a line, which is left out.")
         except (OSError, ValueError) as error:
             left.damaged_log = True
@@ -162,7 +162,7 @@ def why(error):
 
 
 def read_log(path):
-    """{name: list of one number an epoch, NaN where one has none} of a `log.csv`.
+    """({name: list of one number an epoch, NaN where one has none}, whether a half line was left out) of a `log.csv`.
 
     Raises:
         ValueError: if it is not what a run writes.
@@ -171,25 +171,21 @@ def read_log(path):
     try:
         with path.open(newline="", encoding="utf-8") as file:
             text = file.read()
-        # A number that was cut short is another number: half a line is none.
-        table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1] if is_cut(text) else text, newline=""))
+        # Each line ends in a line feed, the first one as well. A number that was cut short is another number.
+        cut = "\n" in text and not text.endswith("\n")
+        table = csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1] if cut else text, newline=""))
         rows, names = list(table), table.fieldnames or []
         if "epoch" not in names:
             raise ValueError("it is no table of epochs, as its first line names no column 'epoch'")
         if any(None in row for row in rows):
             raise ValueError("a line of it has more entries than the first one has names")
-        return {name: [float(row[name] or "nan") for row in rows] for name in names} if rows else {}
+        return {name: [float(row[name] or "nan") for row in rows] for name in names} if rows else {}, cut
     except (ValueError, csv.Error) as error:
         raise ValueError(why(error)) from None
 
 
-def is_cut(text):
-    """Whether a log ends within a line; each line of a run's ends in a line feed, the first one as well."""
-    return "\n" in text and not text.endswith("\n")
-
-
 def read_log_of(place):
-    """The same of a run, by its folder or by its log.csv.
+    """The figures of a run's log, by its folder or by its log.csv.
 
     Raises:
         FileNotFoundError: if it is not there.
@@ -204,7 +200,7 @@ def read_log_of(place):
             f"There is no {path}. Wanted: the folder of a training run, such as runs/x, or its log.csv."
         )
     try:
-        return read_log(file)
+        return read_log(file)[0]
     except ValueError as error:
         raise ValueError(f"{file} cannot be read: {error}.") from None
 

@@ -55,16 +55,20 @@ def curves(log, title=None):
                 axes.plot(range(1, len(values) + 1), values, style, color=color, label=label, marker=".")
         if name == "loss":
             mark_broken(axes, figures)
-        finish(axes, "accuracy (%)" if name == "accuracy" else name, [line.get_label() for line in axes.lines])
+        axes.set_ylabel("accuracy (%)" if name == "accuracy" else name)
+        count_epochs(axes)
+        legend(axes, axes.lines, [line.get_label() for line in axes.lines])
     figure.suptitle(title or "", parse_math=False)
     return figure
 
 
 def mark_broken(axes, figures):
     """A cross at each epoch whose loss is no number; of a validation, NaN says that an epoch had none."""
-    broken = [*np.flatnonzero(~np.isfinite(figures["loss"])), *np.flatnonzero(np.isinf(figures["val_loss"]))]
-    if broken:
-        axes.plot(np.unique(broken) + 1, [0.03] * len(set(broken)), "x", color=COLORS[5], label="loss is no number",
+    broken = np.union1d(
+        np.flatnonzero(~np.isfinite(figures["loss"])), np.flatnonzero(np.isinf(figures["val_loss"]))
+    )
+    if len(broken):
+        axes.plot(broken + 1, [0.03] * len(broken), "x", color=COLORS[5], label="loss is no number",
                   transform=axes.get_xaxis_transform())
 
 
@@ -116,12 +120,6 @@ def lines_of_runs(axes, values):
 
 def usable(values):
     return values is not None and bool(np.isfinite(values).any())
-
-
-def finish(axes, name, lines):
-    axes.set_ylabel(name)
-    count_epochs(axes)
-    legend(axes, axes.lines, lines)
 
 
 def count_epochs(axes):
